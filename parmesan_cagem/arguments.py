@@ -1,0 +1,111 @@
+"""The flags of the run scripts, generated from :class:`Experiment`: one field, one flag."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from parmesan_cagem import config
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.errors import UserError
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where and how to run an experiment: nothing here changes a number.
+
+    Attributes
+    ----------
+    data_dir : Path or None
+        Folder of the data set.
+    folder : Path
+        The run's folder, ``<out>/<name>``.
+    resume, quiet : bool
+    """
+
+    data_dir: Path | None
+    folder: Path
+    resume: bool
+    quiet: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def parse(arguments: Sequence[str], dataset: str, prog: str) -> tuple[Experiment, Job]:
+    """Turn a command line into an experiment and a job.
+
+    Raises
+    ------
+    UserError
+        An unknown flag or a bad value.
+    """
+    given = vars(_parser(dataset, prog).parse_args(list(arguments)))
+    preset = given.pop("preset", "paper")
+    data_dir, out, name = given.pop("data_dir", None), given.pop("out"), given.pop("name", None)
+    resume, quiet = given.pop("resume"), given.pop("no_progress")
+    experiment = config.experiment(preset, dataset=dataset, **given)
+    return experiment, Job(data_dir, out / (name or default_name(experiment)), resume, quiet)
+
+
+def default_name(e: Experiment) -> str:
+    """``mnist-cagem-100-short-s1``, and a hash when settings differ from the preset's.
+
+    Only settings that shape the weights count, so that ``--resume`` with more epochs finds its run.
+    """
+    name = f"{e.dataset}-{e.model}-{e.labels}-{e.preset}-s{e.seed}"
+    named = {"labels": e.labels, "seed": e.seed, "dataset": e.dataset}
+    plain = e.training_hash() == config.experiment(e.preset, **named).training_hash()
+    return name if plain else f"{name}-{e.training_hash()[:8]}"
+
+
+def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=prog,
+        description=f"Train and evaluate on {dataset.upper()}; write one run folder and print its table row.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(Experiment):
+        if field.name != "dataset":
+            _add(parser, field)
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder of the data set (else $CAGEM_DATA, cache, wheel, download)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/runs"),
+        metavar="DIR",
+        help="folder of run folders (default results/runs)",
+    )
+    parser.add_argument(
+        "--name", type=_folder_name, metavar="NAME", help="name of the run's folder (default: from the settings)"
+    )
+    parser.add_argument("--resume", action="store_true", default=False, help="go on with the run of that folder")
+    parser.add_argument("--no-progress", action="store_true", default=False, help="print results only")
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+    facts, flag = field.metadata, "--" + field.name.replace("_", "-")
+    presets = [f"{p}: {v[field.name]}" for p, v in config.PRESETS.items() if field.name in v]
+    default = "; ".join([str(field.default), *presets])
+    text = f"{facts['help']} (default {default}) [{facts['source']}]".replace("%", "%%")
+    if isinstance(field.default, bool):
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+    else:
+        metavar = "{" + ",".join(facts["choices"]) + "}" if facts["choices"] else type(field.default).__name__.upper()
+        parser.add_argument(flag, type=type(field.default), metavar=metavar, help=text)
+
+
+def _folder_name(text: str) -> str:
+    if not text or text in (".", "..") or "/" in text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a folder")
+    return text

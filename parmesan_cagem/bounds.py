@@ -1,0 +1,174 @@
+"""Importance-weighted bounds F_k on log p(x), streamed over images and samples in memory that does not grow with k."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import theano.tensor as T
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from parmesan_cagem import objectives
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.engines import Arrays, Engine
+from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.normalisation import RunningStatistics
+from parmesan_cagem.progress import Progress
+from parmesan_cagem.randomness import Purpose, noise
+
+PAIRS = 5000  # (image, sample, class) rows of one call: about 60 MB at the paper's widths
+TERMS = ("reconstruction", "KL_z1", "KL_z2", "KL_y")
+
+
+class StreamingBound:
+    """F_k for several k at once, from disjoint blocks of one stream of log weights.
+
+    ``F_k(x) = mean over blocks of k draws of log mean_{s in block} w_s``. Blocks of a smaller k lie inside those of a
+    larger one when it divides it, so by Jensen's inequality the bounds are then ordered for every single image. A last,
+    incomplete block is left out. Draws are taken one at a time, so how they were computed cannot matter.
+
+    Parameters
+    ----------
+    images : int
+        N.
+    ks : sequence of int
+        Sizes of the blocks.
+    """
+
+    def __init__(self, images: int, ks: Sequence[int]) -> None:
+        self._ks = tuple(ks)
+        shape = (len(self._ks), images)
+        self._peak, self._sum = np.full(shape, -np.inf), np.zeros(shape)
+        self._total, self._blocks, self._draws = np.zeros(shape), np.zeros(len(self._ks), dtype=np.int64), 0
+
+    def add(self, log_weights: NDArray[np.floating]) -> None:
+        """Add one draw for every image: (N,), nats."""
+        row = np.asarray(log_weights, dtype=np.float64)[None, :]
+        peak = np.maximum(self._peak, row)
+        self._sum = self._sum * np.exp(self._peak - peak) + np.exp(row - peak)
+        self._peak, self._draws = peak, self._draws + 1
+        for i, k in enumerate(self._ks):
+            if self._draws % k == 0:
+                self._total[i] += self._peak[i] + np.log(self._sum[i] / k)
+                self._blocks[i] += 1
+                self._peak[i], self._sum[i] = -np.inf, 0.0
+
+    def bounds(self) -> dict[int, NDArray[np.float64]]:
+        """K -> F_k of every image, (N,), nats; only those k of which a block is complete."""
+        return {k: self._total[i] / self._blocks[i] for i, k in enumerate(self._ks) if self._blocks[i]}
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Per-image results, in nats.
+
+    Attributes
+    ----------
+    bounds : dict
+        ``F_1`` (the paper's F), ``F_1_marginal`` (not with the sampled estimator), ``F_10``, ``F_<k>`` -> (N,).
+    terms : dict
+        Reconstruction and KL terms -> (N,); empty with the sampled estimator.
+    """
+
+    bounds: dict[str, NDArray[np.float64]]
+    terms: dict[str, NDArray[np.float64]]
+
+
+def importance_bounds(
+    model: CaGeM,
+    e: Experiment,
+    engine: Engine,
+    images: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    quiet: bool = True,
+    rows: int | None = None,
+) -> Bounds:
+    """F_1, F_10 and F_k (k = ``e.iw_samples``) of every image, under the running averages.
+
+    Parameters
+    ----------
+    images : (N, D) uint8
+        Binary.
+    indices : (N,) int64
+        Their places in the test set: they choose each image's noise, so a subset gives the full set's numbers.
+    rows : int, optional
+        (image, sample) rows of one call; changes speed and memory, not results (beyond rounding).
+
+    Raises
+    ------
+    FloatingPointError
+        A weight is NaN or Inf; names the image. Nothing is ever left out of a mean.
+    """
+    marginal = e.estimator == "marginal"
+    call = _compile_marginal(model, e, engine) if marginal else _compile_sampled(model, engine)
+    pairs_per_row = e.clusters if marginal else 1
+    rows = rows or max(1, PAIRS // pairs_per_row)
+    width = e.z1_dim + e.z2_dim * pairs_per_row + (0 if marginal else 1)
+    ks = sorted({1, min(10, e.iw_samples), e.iw_samples})
+    names = ["F_1_marginal" if k == 1 and marginal else f"F_{k}" for k in ks]
+    results = {name: np.zeros(len(images)) for name in (*names, *(("F_1", *TERMS) if marginal else ()))}
+    draws = min(e.iw_samples, max(1, min(50, rows)))
+    with Progress(len(images) * e.iw_samples, "samples", f"F_{e.iw_samples}", quiet) as progress:
+        for block in blocks(len(images), max(1, rows // draws)):
+            streams = [noise(e.eval_seed, Purpose.EVALUATION, int(i)) for i in indices[block]]
+            stream = StreamingBound(len(streams), ks)
+            sums = np.zeros((1 + len(TERMS), len(streams)))
+            for chunk in blocks(e.iw_samples, draws):
+                count = chunk.stop - chunk.start
+                eps = np.stack([s.standard_normal((count, width), dtype=np.float32) for s in streams])
+                values = call(np.repeat(images[block].astype(np.float32), count, axis=0), eps.reshape(-1, width))
+                table = np.stack([value.reshape(len(streams), count) for value in values])  # (outputs, images, draws)
+                _require_finite(table, indices[block])
+                for draw in range(count):
+                    stream.add(table[0, :, draw])
+                    if marginal:
+                        sums += table[1:, :, draw]
+                progress.advance(count * len(streams))
+            for name, k in zip(names, ks, strict=True):
+                results[name][block] = stream.bounds()[k]
+            if marginal:
+                for name, total in zip(("F_1", *TERMS), sums, strict=True):
+                    results[name][block] = total / e.iw_samples
+    terms = {name: results.pop(name) for name in TERMS if name in results}
+    return Bounds(dict(sorted(results.items(), key=lambda item: (len(item[0]), item[0]))), terms)
+
+
+def _compile_marginal(model: CaGeM, e: Experiment, engine: Engine) -> Callable[..., Arrays]:
+    x, eps_z1, eps_z2 = T.matrix("x"), T.matrix("eps_z1"), T.matrix("eps_z2")
+    terms = objectives.log_terms(model, x, eps_z1, eps_z2, RunningStatistics())
+    parts = objectives.decomposition(terms)
+    outputs = [objectives.log_weight(terms), objectives.bound(terms), *(parts[name] for name in TERMS)]
+    function = engine.function([x, eps_z1, eps_z2], outputs, "marginal weights")
+
+    def call(images: NDArray[np.float32], eps: NDArray[np.float32]) -> Arrays:
+        eps_2 = eps[:, e.z1_dim :].reshape(len(eps) * e.clusters, e.z2_dim)
+        return function(images, eps[:, : e.z1_dim], eps_2)
+
+    return call
+
+
+def _compile_sampled(model: CaGeM, engine: Engine) -> Callable[..., Arrays]:
+    e = model.experiment
+    x, eps_z1, eps_z2, uniform = T.matrix("x"), T.matrix("eps_z1"), T.matrix("eps_z2"), T.vector("uniform")
+    output = objectives.sampled_log_weight(model, x, eps_z1, eps_z2, uniform, RunningStatistics())
+    function = engine.function([x, eps_z1, eps_z2, uniform], [output], "sampled weights")
+
+    def call(images: NDArray[np.float32], eps: NDArray[np.float32]) -> Arrays:
+        return function(images, eps[:, : e.z1_dim], eps[:, e.z1_dim : -1], ndtr(eps[:, -1]))
+
+    return call
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` that cover ``range(total)``."""
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def _require_finite(table: NDArray[np.floating], indices: NDArray[np.int64]) -> None:
+    bad = ~np.isfinite(table).all(axis=(0, 2))
+    if bad.any():
+        raise FloatingPointError(
+            f"evaluation: a log weight of test image {indices[np.flatnonzero(bad)[0]]} is not finite"
+        )

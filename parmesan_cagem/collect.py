@@ -1,0 +1,70 @@
+"""``bn_eval=collect``: replace the running averages by statistics over the whole training set."""
+
+from __future__ import annotations
+
+import numpy as np
+import theano.tensor as T
+from lasagne.layers import get_output
+from numpy.typing import NDArray
+from theano.tensor.var import TensorVariable
+
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.data.binarize import binarize
+from parmesan_cagem.engines import Engine
+from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.normalisation import BatchNormLayer, Moments, RunningStatistics
+from parmesan_cagem.progress import Progress
+from parmesan_cagem.randomness import Purpose, noise
+
+ROWS = 500
+
+
+class _SumsOf(RunningStatistics):
+    """Running averages for all layers; keeps the weighted sums of the input of one of them."""
+
+    def __init__(self, target: BatchNormLayer) -> None:
+        self.target = target
+        self.sums: list[TensorVariable] = []
+
+    def moments(self, layer: BatchNormLayer, rows: TensorVariable, weights: TensorVariable | None) -> Moments:
+        if layer is self.target:
+            share = T.ones_like(rows[:, 0]) if weights is None else weights  # (rows,)
+            self.sums = [T.sum(share), T.dot(share, rows), T.dot(share, T.sqr(rows))]
+        return super().moments(layer, rows, weights)
+
+
+def collect_statistics(
+    model: CaGeM, e: Experiment, engine: Engine, images: NDArray, indices: NDArray[np.int64], quiet: bool = True
+) -> None:
+    """Set every layer's running mean and variance to those over all training images, layer by layer in network order.
+
+    Streaming ``mean = E[a]`` and ``variance = E[a^2] - mean^2`` in float64, over all rows, each layer under the
+    statistics already collected for those before it; binarisation and noise come from ``e.eval_seed``.
+
+    Parameters
+    ----------
+    images : (N, D) uint8 or float32
+        Training images, before binarisation.
+    indices : (N,) int64
+        Their places in the training set.
+    """
+    binary = binarize(images, e.pixel_scale, e.eval_seed, indices)
+    layers = model.batch_norms
+    with Progress(len(layers) * len(images), "images", "collecting batch statistics", quiet) as progress:
+        for layer in layers:
+            x, eps_z1, eps_z2 = T.matrix("x"), T.matrix("eps_z1"), T.matrix("eps_z2")
+            statistics = _SumsOf(layer)
+            get_output(layer, {model.x: x, model.eps_z1: eps_z1, model.eps_z2: eps_z2}, statistics=statistics)
+            function = engine.function([x, eps_z1, eps_z2], statistics.sums, f"collect {layer.name}")
+            count, first, second = 0.0, np.zeros(()), np.zeros(())
+            for start in range(0, len(binary), ROWS):
+                rows = binary[start : start + ROWS].astype(np.float32)
+                draws = noise(e.eval_seed, Purpose.COLLECT, start)
+                eps_1 = draws.standard_normal((len(rows), e.z1_dim), dtype=np.float32)
+                eps_2 = draws.standard_normal((len(rows) * e.clusters, e.z2_dim), dtype=np.float32)
+                weight, total, squares = function(rows, eps_1, eps_2)
+                count, first, second = count + float(weight), first + total, second + squares
+                progress.advance(len(rows))
+            mean = first / count
+            layer.running_mean.set_value(mean.astype(np.float32))
+            layer.running_variance.set_value(np.maximum(second / count - mean**2, 0).astype(np.float32))

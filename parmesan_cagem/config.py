@@ -1,0 +1,277 @@
+"""The experiment: every hyper-parameter once, with its unit, meaning, provenance and bounds; presets as differences."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parmesan_cagem.errors import UserError
+
+CLASSES = {"mnist": 10}
+
+
+def option(
+    default: Any,
+    help: str,
+    source: str = "ours",
+    *,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    role: str = "training",
+) -> Any:
+    """Declare a field: ``source`` is its provenance; ``role`` says whether a resumed run may change it.
+
+    Roles: ``training`` shapes the weights and may never change; ``length`` and ``evaluation`` may.
+    """
+    facts = {"help": help, "source": source, "choices": choices, "role": role}
+    return dataclasses.field(default=default, metadata={**facts, "minimum": minimum, "above": above, "below": below})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training run and its evaluation. Every field is also a flag of the run scripts."""
+
+    dataset: str = option("mnist", "data set", choices=("mnist",))
+    preset: str = option(
+        "paper", "set of defaults that the other flags change", choices=("paper", "short", "demo", "smoke")
+    )
+    model: str = option("cagem", "model", choices=("cagem",))
+    labels: int = option(
+        100, "labelled images, evenly per class; 0 builds no labelled pass", "paper section 5", minimum=0
+    )
+    clusters: int = option(
+        10, "K, values of y; must equal the classes when there are labels", "paper Table 1", minimum=2
+    )
+    seed: int = option(1, "seed of weights, noise, batches and binarisation", minimum=0)
+    label_seed: int = option(1, "seed that chooses the labelled images", minimum=0)
+
+    # model
+    widths: str = option(
+        "nodes",
+        "hidden widths: nodes = wide-wide around z1 and x, narrow-narrow around z2; tapered = wide-narrow everywhere",
+        "paper section 5, two readings",
+        choices=("nodes", "tapered"),
+    )
+    wide: int = option(1024, "units of the wide hidden layers", "paper section 5", minimum=1)
+    narrow: int = option(512, "units of the narrow hidden layers", "paper section 5", minimum=1)
+    z1_dim: int = option(64, "dimensions of z1", "paper section 5", minimum=1)
+    z2_dim: int = option(32, "dimensions of z2 (2 for Figure 3)", "paper section 5", minimum=1)
+    skip: bool = option(True, "skip connection from x to z2 in q(z2|x,y,z1)", "paper section 3.1")
+    y_edge_scale: float = option(1.0, "factor on the initial weights of the edges that leave y", above=0)
+
+    # batch normalisation
+    bn_epsilon: float = option(1e-4, "added to the variance", "Lasagne", above=0)
+    bn_momentum: float = option(0.1, "weight of the newest step in the running averages", "Lasagne", above=0, below=1)
+    labelled_bn: str = option(
+        "unlabelled",
+        "statistics of the labelled pass: the unlabelled ones of the same step, or its own (leaks the label set)",
+        choices=("unlabelled", "own"),
+    )
+    class_bn: str = option(
+        "uniform", "weight of the K rows of an image in batch statistics: equal, or q(y|z1,x)", choices=("uniform", "q")
+    )
+    bn_eval: str = option(
+        "ema",
+        "statistics in evaluation: running averages, or collected anew over the training set",
+        choices=("ema", "collect"),
+        role="evaluation",
+    )
+
+    # objective
+    routing: str = option(
+        "paper",
+        "paper: the cross-entropies update theta_y and phi_y only; full: every parameter (ablation)",
+        "paper section 4",
+        choices=("paper", "full"),
+    )
+    label_weight: str = option(
+        "10",
+        "weight w_q of mean H_q per minibatch: a number, paper:BETA = BETA (N_u+N_l)/N_u, or adgm:BETA = BETA N_u/N_l",
+        "paper section 4 gives no beta; 10 from a prototype",
+    )
+    label_weight_p: str = option("same", "weight w_p of mean H_p: as --label-weight, or same")
+    warmup_epochs: int = option(
+        100, "epochs over which the temperature rises from 0 to 1; 0: none", "paper section 5", minimum=0
+    )
+    train_iw: int = option(1, "importance-weighted samples in training; 1 is the paper's F", "paper Table 1", minimum=1)
+
+    # optimiser
+    epochs: int = option(1000, "passes over the unlabelled images", "unknown; ADGM code 1000", minimum=1, role="length")
+    batch_size: int = option(100, "unlabelled images per step", "ADGM code", minimum=1)
+    labelled_batch_size: int = option(100, "labelled images per step, at most all", "ADGM code", minimum=1)
+    learning_rate: float = option(1e-3, "Adam step size", "paper section 5", above=0)
+    learning_rate_decay: float = option(0.75, "factor on the step size", "paper section 5", above=0)
+    decay_epochs: int = option(50, "epochs between decays", "paper section 5", minimum=1)
+    learning_rate_floor: float = option(0.0, "smallest step size", "ADGM code has 3e-5", minimum=0)
+    adam_beta1: float = option(0.9, "decay of the first moment", "paper (Adam)", minimum=0, below=1)
+    adam_beta2: float = option(0.999, "decay of the second moment", "paper (Adam)", minimum=0, below=1)
+    adam_epsilon: float = option(1e-8, "added to the root of the second moment", "ADGM code; 1e-4 in Parmesan", above=0)
+    clip_norm: float = option(0.0, "clip the norms of (theta_y, phi_y) and of the rest, each alone; 0: off", minimum=0)
+
+    # data
+    pixel_scale: float = option(
+        256.0, "a pixel v is 1 with probability v / scale (255: 1.3 nats easier)", "ADGM code", above=0
+    )
+    holdout: int = option(0, "training images kept out for choosing settings, never labelled ones", minimum=0)
+    train_images: int = option(0, "use only that many unlabelled images; 0: all", minimum=0)
+
+    # evaluation
+    iw_samples: int = option(5000, "k of the reported bound F_k", "paper section 5", minimum=1, role="evaluation")
+    eval_images: int = option(
+        0, "test images of the bound, a class-stratified seeded subset; 0: all", minimum=0, role="evaluation"
+    )
+    eval_seed: int = option(1, "seed of the evaluation's binarisation, subset and noise", minimum=0, role="evaluation")
+    estimator: str = option(
+        "marginal",
+        "F_k sums over y, or samples y (a tenth of the cost, looser)",
+        "paper section 3.1",
+        choices=("marginal", "sampled"),
+        role="evaluation",
+    )
+    class_draws: int = option(100, "draws averaged in the classifiers' probabilities", minimum=1, role="evaluation")
+
+    # machine
+    engine: str = option("c", "what executes the Theano graph: c = Theano's own C code", choices=("c",))
+    devices: int = option(1, "devices that share a batch (engine c has one)", minimum=1)
+    checkpoint_every: int = option(1, "epochs between checkpoints", minimum=1, role="length")
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        self._check_labels()
+        if self.engine == "c" and self.devices != 1:
+            raise UserError(f"--devices {self.devices}: engine c runs on one device; use --devices 1")
+
+    def _check_labels(self) -> None:
+        classes = CLASSES[self.dataset]
+        if self.labels and self.clusters != classes:
+            raise UserError(
+                f"--clusters {self.clusters} --labels {self.labels}: with labels, K must equal the {classes} classes; "
+                f"use --clusters {classes} or --labels 0"
+            )
+        self.label_weights(1, max(self.labels, 1))
+
+    def label_weights(self, unlabelled: int, labelled: int) -> tuple[float, float]:
+        """Resolve ``label_weight`` and ``label_weight_p``.
+
+        Parameters
+        ----------
+        unlabelled, labelled : int
+            N_u and N_l.
+
+        Returns
+        -------
+        (w_q, w_p) : tuple of float
+            In: maximise mean_u F - w_q mean_l H_q - w_p mean_l H_p.
+        """
+        w_q = _weight("--label-weight", self.label_weight, unlabelled, labelled)
+        if self.label_weight_p == "same":
+            return w_q, w_q
+        return w_q, _weight("--label-weight-p", self.label_weight_p, unlabelled, labelled)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
+        """Inverse of :meth:`to_dict`; unknown keys raise."""
+        unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
+        if unknown:
+            raise UserError(f"unknown setting {', '.join(unknown)}: not in this version's Experiment")
+        return cls(**values)
+
+    def training_hash(self) -> str:
+        """SHA-256 over the settings that shape the weights (role ``training``)."""
+        kept = {k: v for k, v in self.to_dict().items() if k not in MAY_CHANGE}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+# What `--resume` may change: the run's length and its evaluation.
+MAY_CHANGE = frozenset(f.name for f in dataclasses.fields(Experiment) if f.metadata["role"] != "training")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    # Every schedule ten times shorter.
+    "short": {"epochs": 60, "warmup_epochs": 10, "decay_epochs": 5, "eval_images": 500},
+    # Quarter-width networks, minutes.
+    "demo": {
+        "epochs": 6,
+        "warmup_epochs": 1,
+        "decay_epochs": 1,
+        "wide": 256,
+        "narrow": 128,
+        "iw_samples": 100,
+        "eval_images": 500,
+    },
+    # Seconds: for tests.
+    "smoke": {
+        "epochs": 2,
+        "warmup_epochs": 1,
+        "decay_epochs": 1,
+        "wide": 32,
+        "narrow": 16,
+        "z1_dim": 8,
+        "z2_dim": 4,
+        "batch_size": 50,
+        "train_images": 500,
+        "iw_samples": 10,
+        "eval_images": 50,
+        "class_draws": 5,
+    },
+}
+
+
+def experiment(preset: str, **changes: Any) -> Experiment:
+    """The preset's settings, then ``changes``.
+
+    Examples
+    --------
+    >>> experiment("short", labels=50).warmup_epochs
+    10
+    """
+    if preset not in PRESETS:
+        raise UserError(f"--preset {preset}: unknown; choose one of {', '.join(PRESETS)}")
+    return Experiment.from_dict({**PRESETS[preset], **changes, "preset": preset})
+
+
+def _weight(flag: str, text: str, unlabelled: int, labelled: int) -> float:
+    """``10``, ``paper:0.1`` or ``adgm:0.1`` as a number."""
+    reading, _, number = text.rpartition(":")
+    factors = {"": 1.0, "paper": (unlabelled + labelled) / unlabelled, "adgm": unlabelled / labelled}
+    try:
+        weight = float(number) * factors[reading]
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError
+    except (ValueError, KeyError):
+        raise UserError(f"{flag} {text}: give a finite number >= 0, paper:BETA or adgm:BETA") from None
+    return weight
+
+
+def _check_fields(experiment: Experiment) -> None:
+    for field in dataclasses.fields(experiment):
+        value, facts = getattr(experiment, field.name), field.metadata
+        flag = "--" + field.name.replace("_", "-")
+        if facts["choices"] and value not in facts["choices"]:
+            raise UserError(f"{flag} {value}: unknown; choose one of {', '.join(facts['choices'])}")
+        expected = type(field.default)
+        if expected is float and type(value) is int:
+            object.__setattr__(experiment, field.name, float(value))
+        elif type(value) is not expected:
+            raise UserError(f"{flag} {value!r}: must be of type {expected.__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{flag} {value}: must be a finite number")
+        for bound, wrong, words in (
+            ("minimum", lambda v, b: v < b, "at least"),
+            ("above", lambda v, b: v <= b, "above"),
+            ("below", lambda v, b: v >= b, "below"),
+        ):
+            limit = facts[bound]
+            if limit is not None and wrong(value, limit):
+                raise UserError(f"{flag} {value}: must be {words} {limit:g}")

@@ -1,0 +1,50 @@
+"""Engine ``c``: Theano's own C code and BLAS, as in 2017. The archival truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import theano
+
+from parmesan_cagem import compat
+from parmesan_cagem.engines import Arrays, Updates
+
+
+class TheanoC:
+    """``theano.function`` in Theano's ``fast_run`` mode, compiled to C.
+
+    Parameters
+    ----------
+    mode : str or None
+        A Theano mode instead of C: tests of small graphs use ``FAST_COMPILE``, which needs no compiler.
+
+    Raises
+    ------
+    UserError
+        A compiler, Python's headers or a BLAS is missing.
+    """
+
+    name = "c"
+
+    def __init__(self, mode: str | None = None) -> None:
+        if mode is None:
+            compat.require_toolchain()
+        self._mode = mode or theano.compile.mode.Mode(linker="cvm", optimizer="fast_run")
+
+    def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
+        return theano.function(list(inputs), list(outputs), mode=self._mode, name=name, on_unused_input="ignore")
+
+    def steps(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str
+    ) -> Callable[..., Arrays]:
+        step = theano.function(
+            list(inputs), list(outputs), updates=list(updates), mode=self._mode, name=name, on_unused_input="ignore"
+        )
+
+        def run_block(*sequences: np.ndarray) -> Arrays:
+            per_step = [step(*values) for values in zip(*sequences, strict=True)]
+            return [np.stack(values) for values in zip(*per_step, strict=True)]
+
+        return run_block

@@ -1,0 +1,205 @@
+"""Files that are written whole or not at all, for records, settings and checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parmesan_cagem.errors import UserError
+
+
+def cause(error: OSError) -> str:
+    """What went wrong, in the system's words, without a path or a number.
+
+    Examples
+    --------
+    >>> cause(PermissionError(13, "Permission denied", "x"))
+    'Permission denied'
+    """
+    return " ".join((error.strerror or str(error) or type(error).__name__).split())
+
+
+def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """JSON text; NumPy scalars become numbers of the same value.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or infinite: JSON has no word for it, and a reader elsewhere would choke.
+    """
+    return json.dumps(value, indent=indent, sort_keys=sort_keys, allow_nan=False, ensure_ascii=False, default=_plain)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` atomically: sorted keys, indented by two, a newline at the end."""
+    write_atomically(path, (to_json(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file at ``path`` by ``data``: a crash at any instant leaves the old file or the new one.
+
+    Raises
+    ------
+    UserError
+        Names the file and the cause; the old file is unchanged.
+    """
+    try:
+        sweep(path)
+        with temporary(path) as (descriptor, name):
+            write_and_sync(descriptor, data)
+            os.replace(name, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write: {cause(error)}; free some space or name another folder with --out"
+        ) from error
+
+
+def read_json(path: Path, fix: str) -> dict[str, Any]:
+    """The JSON object in the file at ``path``.
+
+    Raises
+    ------
+    UserError
+        One line, which ends in ``fix``: the file cannot be read or holds something else.
+    """
+    try:
+        value = json.loads(Path(path).read_bytes())
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {cause(error)}; {fix}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON as expected ({error}); {fix}") from error
+    return value
+
+
+def lock(path: Path) -> int:
+    """Lock the file at ``path`` for this process; it then tells PID and host.
+
+    Returns
+    -------
+    int
+        The descriptor to close. The kernel frees the lock of a process that dies.
+
+    Raises
+    ------
+    UserError
+        Another process holds it: names that process.
+    OSError
+        The file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = " ".join(os.pread(descriptor, 300, 0).decode(errors="replace").split())
+        os.close(descriptor)
+        raise UserError(
+            f"{path.parent} is in use by {owner or 'another process'}; wait for it, stop it, or give another --name"
+        ) from None
+    except OSError as error:
+        warnings.warn(f"{path}: no locks here ({cause(error)}); start one run at a time", stacklevel=2)
+    with contextlib.suppress(OSError):  # a full disk: the lock holds, only its label is missing
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"PID {os.getpid()} on host {socket.gethostname()}\n".encode(), 0)
+    return descriptor
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside ``path`` that nobody uses and that :func:`sweep` recognises."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+@contextlib.contextmanager
+def temporary(path: Path) -> Iterator[tuple[int, Path]]:
+    """Open a new file beside ``path`` for writing; on leaving, it is gone unless it was renamed.
+
+    Yields
+    ------
+    (descriptor, name) : tuple of int and Path
+        The file is locked while this process lives: that is how :func:`sweep` knows which files are stray.
+        (A PID in the name would not do: containers reuse PIDs, and hosts share folders.)
+    """
+    while True:
+        name = temporary_name(path)
+        # 0o666 less the umask, as other files of the user; tempfile's 0o600 would hide results from a group.
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks: nothing is ever swept there
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink == 0:  # swept between open and flock
+                continue
+            yield descriptor, name
+            return
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            os.close(descriptor)
+
+
+def give_second_name(path: Path, name: Path) -> None:
+    """Make ``name`` a second name of the file at ``path``; a copy where the file system has no hard links."""
+    try:
+        os.link(path, name)
+    except OSError:
+        shutil.copyfile(path, name)
+        with open(name, "rb") as copy:
+            os.fsync(copy.fileno())
+
+
+def sweep(path: Path) -> None:
+    """Remove what dead writers of ``path`` left behind; a living writer's file is locked and stays."""
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".tmp"):
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(entry.path)
+
+
+def write_and_sync(descriptor: int, *parts: bytes | memoryview) -> None:
+    """Write all of ``parts``, one after the other, and wait until the disk has them."""
+    for part in parts:
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in ``folder``: a rename is only durable then."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot, and need not
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_unlocked(name: str) -> None:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON-able: {value!r}")

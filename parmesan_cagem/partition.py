@@ -1,0 +1,56 @@
+"""Which training images are unlabelled, labelled and held out: indices, fixed by the experiment's seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.data import Dataset
+from parmesan_cagem.data.labels import balanced_subset, holdout_split, indices_sha256, stratified_subset
+from parmesan_cagem.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Sorted indices into the training set.
+
+    Attributes
+    ----------
+    unlabelled : (N_u,) int64
+        All that are not held out: labelled images stay in the unlabelled set (ADGM's code).
+    labelled : (N_l,) int64
+        Evenly per class, from the label seed alone.
+    heldout : (N_h,) int64
+        Never labelled ones; for choosing settings.
+    """
+
+    unlabelled: NDArray[np.int64]
+    labelled: NDArray[np.int64]
+    heldout: NDArray[np.int64]
+
+    @property
+    def labelled_sha256(self) -> str | None:
+        return indices_sha256(self.labelled) if len(self.labelled) else None
+
+
+def partition(dataset: Dataset, e: Experiment) -> Partition:
+    """Split the training set.
+
+    Raises
+    ------
+    UserError
+        ``labels``, ``holdout``, ``train_images`` or ``batch_size`` does not fit the data set.
+    """
+    labelled = balanced_subset(dataset.train_labels, e.labels, dataset.classes, e.label_seed)
+    unlabelled, heldout = holdout_split(dataset.train_labels, e.holdout, labelled, e.label_seed)
+    if e.train_images:
+        if e.train_images > len(unlabelled):
+            raise UserError(f"--train-images {e.train_images}: only {len(unlabelled)} are there; use 0 for all")
+        chosen = stratified_subset(dataset.train_labels[unlabelled], e.train_images, e.seed)
+        unlabelled = unlabelled[chosen]
+    if e.batch_size > len(unlabelled):
+        raise UserError(f"--batch-size {e.batch_size}: larger than the {len(unlabelled)} unlabelled images")
+    return Partition(unlabelled, labelled, heldout)

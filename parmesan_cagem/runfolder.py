@@ -1,0 +1,247 @@
+"""A run's folder: its settings, its log, the names of its other files, and the lock that keeps others out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from parmesan_cagem import checkpoint, files
+from parmesan_cagem.errors import UserError
+
+_ABSENT = object()
+
+
+class RunFolder:
+    """``<out>/<name>/`` with config.json, log.jsonl, checkpoint.h5 and record.json, for one process at a time.
+
+    Made by :meth:`create` or :meth:`open`; a context manager. The kernel's lock vanishes with its owner.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        try:
+            self._lock = files.lock(self.path / "lock")
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def record_path(self) -> Path:
+        return self.path / "record.json"
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
+        """Make the folder of a new run and write its settings.
+
+        Raises
+        ------
+        UserError
+            ``path`` holds a run already, belongs to another process, or cannot be written.
+        """
+        path = Path(path)
+        _refuse_a_run(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        run = cls(path)
+        with run._closed_on_error():
+            _refuse_a_run(path)  # again: another process may have been quicker
+            files.write_json(run.config_path, dict(config))
+        return run
+
+    @classmethod
+    def open(cls, path: Path, config: Mapping[str, Any], may_change: frozenset[str]) -> RunFolder:
+        """Open the folder of a run to go on with it.
+
+        Parameters
+        ----------
+        path : Path
+            The run's folder.
+        config : mapping
+            The settings of now; they replace config.json.
+        may_change : frozenset of str
+            The keys in which they may differ from those the run began with.
+
+        Raises
+        ------
+        UserError
+            No run is there, another process has it, or other keys differ: names each with both values.
+        """
+        path = Path(path)
+        if not (path / "config.json").is_file():
+            raise UserError(f"--resume: no run in {path} (no config.json); check --out and --name, or omit --resume")
+        run = cls(path)
+        with run._closed_on_error():
+            before = run.read_config()
+            now = json.loads(files.to_json(dict(config)))  # tuples are lists in config.json
+            changed = [
+                f"{key} was {_show(before, key)}, now {_show(now, key)}"
+                for key in sorted({*before, *now} - may_change)
+                if before.get(key, _ABSENT) != now.get(key, _ABSENT)
+            ]
+            if changed:
+                raise UserError(
+                    f"--resume: {path} began with other settings: {'; '.join(changed)}; give the former "
+                    f"values, or another --name"
+                )
+            if now != before:
+                files.write_json(run.config_path, now)
+            run._cut_torn_line()
+        return run
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings in config.json; UserError when it is damaged."""
+        return files.read_json(self.config_path, "restore it from a copy, or train again under another --name")
+
+    def append_log(self, entry: Mapping[str, Any]) -> None:
+        """Add one line to log.jsonl and wait until the disk has it. Floats return exactly.
+
+        Raises
+        ------
+        ValueError
+            A number is NaN or infinite.
+        UserError
+            The file cannot be written; the log is as it was.
+        """
+        line = (files.to_json(dict(entry)) + "\n").encode()
+        try:
+            descriptor = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            try:
+                size = os.fstat(descriptor).st_size
+                try:
+                    files.write_and_sync(descriptor, line)
+                except OSError:
+                    os.ftruncate(descriptor, size)  # half a line would spoil the next one
+                    raise
+            finally:
+                os.close(descriptor)
+            if size == 0:
+                files.sync_folder(self.path)
+        except OSError as error:
+            raise _cannot_write(self.log_path, error) from error
+
+    def log_size(self) -> int:
+        """Bytes in log.jsonl: what a checkpoint keeps to cut the log to."""
+        try:
+            return self.log_path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def truncate_log(self, size: int) -> None:
+        """Cut log.jsonl to its first ``size`` bytes: a resumed run logs anew what came after its checkpoint.
+
+        Raises
+        ------
+        UserError
+            The log is shorter than that, or no line ends there: it is not the log of that checkpoint.
+        """
+        data = self._log_bytes()
+        if not 0 <= size <= len(data) or (size and data[size - 1 : size] != b"\n"):
+            raise UserError(
+                f"{self.log_path}: no line ends at byte {size} of {len(data)}, where the checkpoint says; "
+                f"restore the log from a copy, or train again under another --name"
+            )
+        if size < len(data):
+            self._cut(size)
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl in order; a last line without its end (a crash) is left out.
+
+        Raises
+        ------
+        UserError
+            A line is damaged: names it.
+        """
+        entries = []
+        for number, line in enumerate(self._log_bytes().split(b"\n")[:-1], start=1):
+            try:
+                entry = json.loads(line)
+                if not isinstance(entry, dict):
+                    raise ValueError("not an object")
+            except ValueError as error:
+                raise UserError(
+                    f"{self.log_path}: line {number} is damaged ({error}); restore the log from a copy, or "
+                    f"remove that line"
+                ) from error
+            entries.append(entry)
+        return entries
+
+    def close(self) -> None:
+        """Give the folder free; harmless when repeated."""
+        descriptor, self._lock = self._lock, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_lock", -1) >= 0:
+            self.close()
+
+    @contextlib.contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _log_bytes(self) -> bytes:
+        try:
+            return self.log_path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise UserError(f"{self.log_path}: cannot read: {files.cause(error)}") from error
+
+    def _cut_torn_line(self) -> None:
+        data = self._log_bytes()
+        if not data.endswith(b"\n") and data:
+            self._cut(data.rfind(b"\n") + 1)
+
+    def _cut(self, size: int) -> None:
+        try:
+            descriptor = os.open(self.log_path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.ftruncate(descriptor, size)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _cannot_write(self.log_path, error) from error
+
+
+def _refuse_a_run(path: Path) -> None:
+    names = ("config.json", "log.jsonl", "record.json", checkpoint.NEWEST, checkpoint.PREVIOUS)
+    held = [name for name in names if os.path.lexists(path / name)]
+    if held:
+        raise UserError(
+            f"{path} exists and holds a run ({held[0]}): pass --resume to go on with it, or --out/--name for another"
+        )
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(f"--out {path}: cannot write: {files.cause(error)}; name another folder, or free some space")
+
+
+def _show(config: Mapping[str, Any], key: str) -> str:
+    return json.dumps(config[key]) if key in config else "absent"

@@ -1,0 +1,159 @@
+"""The graph of one training step: two passes, the objective, gradients, Adam, running averages."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import lasagne
+import numpy as np
+import theano
+import theano.tensor as T
+from theano.tensor.var import TensorVariable
+
+from parmesan_cagem import densities, objectives
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.normalisation import BatchStatistics, GivenStatistics, running_average_updates
+from parmesan_cagem.randomness import NamedStreams
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """Everything that an engine compiles, and the state that a checkpoint holds.
+
+    Attributes
+    ----------
+    inputs : list
+        Indices of the unlabelled batch (int32, (B,)) and, with labels, of the labelled one ((L,)); temperature; rate.
+    outputs : OrderedDict
+        Name -> scalar expression; ``usage`` is a vector (K,).
+    updates : OrderedDict
+        Shared variable -> new value: weights, Adam, running averages, random streams.
+    state : OrderedDict
+        Name -> shared variable: ``weights/...``, ``adam/...``, ``random/...``. All that a step changes.
+    """
+
+    inputs: list[TensorVariable]
+    outputs: OrderedDict[str, TensorVariable]
+    updates: OrderedDict[Any, TensorVariable]
+    state: OrderedDict[str, Any]
+
+
+def build(
+    model: CaGeM,
+    experiment: Experiment,
+    unlabelled: np.ndarray,
+    labelled: np.ndarray | None,
+    label_weights: tuple[float, float],
+    labels: np.ndarray | None = None,
+) -> TrainingStep:
+    """Build the training step. The data become shared variables: images stay bytes and are binarised in the graph.
+
+    Parameters
+    ----------
+    unlabelled, labelled : ndarray
+        Images (N, D), uint8 (or float32); ``labelled`` is None with ``--labels 0``: no labelled pass is then built.
+    label_weights : tuple of float
+        (w_q, w_p): per step, maximise ``mean_u F - w_q mean_l H_q - w_p mean_l H_p``.
+    labels : ndarray
+        (N_l,) integers.
+    """
+    e = experiment
+    streams = NamedStreams(e.seed)
+    temperature, rate = T.scalar("temperature"), T.scalar("learning_rate")
+    batch = T.ivector("batch")
+    rows = e.batch_size * e.train_iw
+
+    x = _binary_batch(unlabelled, batch, e, streams, "binarise", e.batch_size)  # (B, D)
+    if e.train_iw > 1:
+        x = T.extra_ops.repeat(x, e.train_iw, axis=0)  # (B*S, D)
+    statistics = BatchStatistics()
+    terms = objectives.log_terms(
+        model,
+        x,
+        streams.normal("eps_z1", (rows, e.z1_dim)),
+        streams.normal("eps_z2", (rows * e.clusters, e.z2_dim)),
+        statistics,
+    )
+    outputs: OrderedDict[str, TensorVariable] = OrderedDict()
+    if e.train_iw == 1:
+        objective = T.mean(objectives.bound(terms, temperature))
+    else:
+        weights = T.reshape(objectives.log_weight(terms, temperature), (e.batch_size, e.train_iw))
+        objective = T.mean(densities.log_mean_exp(weights, axis=1))
+    outputs["objective"] = objective
+    outputs["F"] = T.mean(objectives.bound(terms))
+    for name, term in objectives.decomposition(terms).items():
+        outputs[name] = T.mean(term)
+    outputs["usage"] = T.mean(T.exp(terms.q_y), axis=0)  # (K,)
+
+    inputs, loss = [batch], -objective
+    if labelled is not None and labels is not None:
+        labelled_batch = T.ivector("labelled_batch")
+        size = min(e.labelled_batch_size, len(labelled))
+        x_l = _binary_batch(labelled, labelled_batch, e, streams, "binarise_labelled", size)  # (L, D)
+        y_l = theano.shared(labels.astype("int32"), name="labels")[labelled_batch]  # (L,)
+        log_q, log_p = objectives.class_log_probabilities(
+            model,
+            x_l,
+            streams.normal("eps_z1_labelled", (size, e.z1_dim)),
+            streams.normal("eps_z2_labelled", (size * e.clusters, e.z2_dim)),
+            BatchStatistics() if e.labelled_bn == "own" else GivenStatistics(statistics),
+            e.routing,
+        )
+        outputs["H_q"] = T.mean(objectives.cross_entropy(log_q, y_l))
+        outputs["H_p"] = T.mean(objectives.cross_entropy(log_p, y_l))
+        w_q, w_p = label_weights
+        loss = loss + w_q * outputs["H_q"] + w_p * outputs["H_p"]
+        inputs.append(labelled_batch)
+
+    params = model.params(trainable=True)
+    gradients, norms = _clipped(T.grad(loss, params), params, model, e.clip_norm)
+    outputs.update(norms)
+    updates = lasagne.updates.adam(gradients, params, rate, e.adam_beta1, e.adam_beta2, e.adam_epsilon)
+    adam_state = _name_adam_state(updates)
+    updates.update(running_average_updates(statistics, e.bn_momentum))
+    updates.update(streams.updates())
+    state: OrderedDict[str, Any] = OrderedDict((f"weights/{p.name}", p) for p in model.params())
+    state.update((variable.name, variable) for variable in [*adam_state, *streams.states.values()])
+    return TrainingStep([*inputs, temperature, rate], outputs, updates, state)
+
+
+def _binary_batch(
+    images: np.ndarray, batch: TensorVariable, e: Experiment, streams: NamedStreams, name: str, size: int
+) -> TensorVariable:
+    """Gather rows of the data set and binarise them with fresh draws: (size, D), floatX in {0, 1}."""
+    stored = theano.shared(images, name=f"images/{name}")
+    probability = T.cast(stored[batch], theano.config.floatX) / e.pixel_scale
+    return T.cast(T.lt(streams.uniform(name, (size, images.shape[1])), probability), theano.config.floatX)
+
+
+def _clipped(
+    gradients: list[TensorVariable], params: list[Any], model: CaGeM, clip_norm: float
+) -> tuple[list[TensorVariable], dict[str, TensorVariable]]:
+    """Norms of the gradients of (theta_y, phi_y) and of the rest; each group clipped by its own norm when asked to.
+
+    One common norm would let the labelled gradient rescale every other weight and break the routing.
+    """
+    routed = {*model.theta_y, *model.phi_y}
+    clipped, norms = list(gradients), {}
+    for name, belongs in (("gradient_norm_y", True), ("gradient_norm_rest", False)):
+        group = [i for i, param in enumerate(params) if (param in routed) == belongs]
+        limit = clip_norm or np.inf
+        scaled, norm = lasagne.updates.total_norm_constraint([gradients[i] for i in group], limit, return_norm=True)
+        norms[name] = norm
+        if clip_norm:
+            for i, gradient in zip(group, scaled, strict=True):
+                clipped[i] = gradient
+    return clipped, norms
+
+
+def _name_adam_state(updates: OrderedDict[Any, TensorVariable]) -> list[Any]:
+    """Name the anonymous m, v and t that Lasagne's Adam made; its updates come as (m, v, parameter) triples, then t."""
+    variables = list(updates)
+    for m, v, param in zip(variables[:-1:3], variables[1:-1:3], variables[2:-1:3], strict=True):
+        m.name, v.name = f"adam/m/{param.name}", f"adam/v/{param.name}"
+    variables[-1].name = "adam/t"
+    return [variable for variable in variables if (variable.name or "").startswith("adam/")]

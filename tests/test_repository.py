@@ -1,0 +1,206 @@
+"""Facts about the tree itself: locks, sizes, addresses, versions, and what a bare machine is told."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import parmesan_cagem
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CHECK = ROOT / "tools" / "check-prerequisites"
+
+
+def requirements_of(lock: Path) -> list[str]:
+    """The logical lines of a lock: a requirement with its hashes each, comments left out."""
+    text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def pins(lock: str) -> dict[str, str]:
+    """What a lock pins: normalised name -> version."""
+    pairs = (line.split()[0].split("==") for line in requirements_of(ROOT / "requirements" / lock))
+    return {canonicalize_name(name.split("[")[0]): version for name, version in pairs}
+
+
+def files_of_the_tree() -> list[Path]:
+    """Everything that is tracked or could be added (not ignored); skips where there is no git checkout."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout")
+    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+# Locks
+
+
+def test_the_locks_exist():
+    assert {"archive.lock", "build.lock", "dev.lock"} <= {lock.name for lock in LOCKS}
+    assert all(lock.with_suffix(".in").is_file() for lock in LOCKS)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_locked_requirement_is_exact_and_hashed(lock):
+    exact = re.compile(r"[a-z0-9][a-z0-9._-]*(\[[a-z0-9,_-]+\])?==\S+( *;[^#]*?)?( +--hash=sha256:[0-9a-f]{64})+ *")
+    lines = requirements_of(lock)
+    assert lines
+    # An index, a link or a file path would not match either.
+    assert [line for line in lines if not exact.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_locks_name_no_package_index(lock):
+    text = lock.read_text(encoding="utf-8")
+    assert not re.search(r"://|^ *-", re.sub(r"^ +--hash=", "", text, flags=re.M), flags=re.M)
+
+
+def test_archive_and_dev_agree():
+    """Both are installed by one call of pip, which refuses two versions of one package."""
+    archive, dev = pins("archive.lock"), pins("dev.lock")
+    assert {name for name in archive.keys() & dev.keys() if archive[name] != dev[name]} == set()
+
+
+def test_locked_versions_satisfy_pyproject():
+    locked = pins("build.lock") | pins("archive.lock")
+    for text in PYPROJECT["project"]["dependencies"]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), text
+
+
+# The tree
+
+
+def test_no_path_of_this_machine_stands_in_the_tree():
+    places = {ROOT, ROOT.parent, Path(os.path.expanduser("~")).resolve()}
+    # A checkout in /app or below the temporary folder has neighbours that a text may well name.
+    shared = {Path("/"), Path(tempfile.gettempdir()).resolve(), Path("/home"), Path("/Users")}
+    if ROOT.parent == Path("/"):
+        places.remove(ROOT)
+    named = re.compile(b"|".join(re.escape(f"{place}/".encode()) for place in places - shared) or b"(?!)")
+    contents = {str(path.relative_to(ROOT)): path.read_bytes() for path in files_of_the_tree()}
+    texts = {name: content for name, content in contents.items() if b"\0" not in content[:8192]}
+    assert {name: found.group() for name, text in texts.items() if (found := named.search(text))} == {}
+
+
+def test_modules_stay_short():
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / "parmesan_cagem").rglob("*.py")
+    }
+    assert lengths
+    assert {name: lines for name, lines in lengths.items() if lines > 350} == {}
+
+
+def test_ci_runs_and_is_executable():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert "make test" in script.read_text(encoding="utf-8").splitlines()
+
+
+# Versions and the citation
+
+
+def test_one_version_everywhere():
+    version = PYPROJECT["project"]["version"]
+    assert parmesan_cagem.__version__ == version
+    assert re.search(rf"^version: {re.escape(version)}$", (ROOT / "CITATION.cff").read_text(), flags=re.M)
+
+
+def test_the_citation_names_the_paper():
+    lines = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    keys = {line.split(":")[0] for line in lines if line and line[0] not in " #"}
+    assert {"cff-version", "message", "title", "authors", "preferred-citation"} <= keys
+    assert "cff-version: 1.2.0" in lines
+    assert not any("\t" in line for line in lines)
+    text = "\n".join(lines)
+    names = re.findall(r'family-names: "(.+)"', text)
+    assert names == ["Maaløe", "Fraccaro", "Winther"]
+    assert "Semi-Supervised Generation with Cluster-aware Generative Models" in text
+    assert "1704.00637" in text
+
+
+# The prerequisites: one line on standard error, which names the fix
+
+
+class Machine:
+    """A bare machine: this Python 3.11 and a g++ on its PATH, nothing else; parts can be taken away."""
+
+    def __init__(self, folder: Path):
+        self.path, self.modules, self.include = folder / "bin", folder / "modules", folder / "include"
+        for place in (self.path, self.modules, self.include):
+            place.mkdir()
+        self.program("g++", "exit 0")
+        self.program("python3.11", f'exec "{sys.executable}" "$@"')
+        # Modules on PYTHONPATH stand before the standard library's.
+        (self.include / "Python.h").touch()
+        (self.modules / "ensurepip.py").touch()
+        (self.modules / "sitecustomize.py").write_text(
+            f"import sysconfig\nsysconfig.get_path = lambda name: {str(self.include)!r}\n"
+        )
+
+    def program(self, name: str, body: str) -> None:
+        program = self.path / name
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+
+    def check(self, *arguments: str) -> subprocess.CompletedProcess:
+        environment = {"PATH": str(self.path), "PYTHONPATH": str(self.modules)}
+        command = [str(CHECK), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def complaint(self, *arguments: str) -> str:
+        """The one line a failing check prints, and nothing but it."""
+        result = self.check(*arguments)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert re.fullmatch(r"missing: .+\n", result.stderr)
+        return result.stderr
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["python3.11", "python3", "python"])
+def test_a_complete_machine_is_told_its_interpreter(machine, name):
+    (machine.path / "python3.11").rename(machine.path / name)
+    result = machine.check()
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{name}\n", "")
+
+
+def test_no_python_3_11(machine):
+    machine.program("python3.11", "exit 127")  # a shim of pyenv, say, that leads nowhere
+    complaint = machine.complaint()
+    assert "Python 3.11" in complaint
+    assert "apt-get install python3.11 " in complaint
+
+
+def test_a_given_python_that_is_none(machine):
+    assert "'nowhere/python3'" in machine.complaint("nowhere/python3")
+
+
+def test_no_headers(machine):
+    (machine.include / "Python.h").unlink()
+    assert "apt-get install python3.11-dev" in machine.complaint()
+
+
+def test_no_venv(machine):
+    (machine.modules / "ensurepip.py").write_text("raise ImportError")
+    assert "apt-get install python3.11-venv" in machine.complaint()
+
+
+def test_no_compiler(machine):
+    (machine.path / "g++").unlink()
+    assert "apt-get install g++" in machine.complaint()
