@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parmesan_cagem import checkpoint, files, schedules, training_step
+from parmesan_cagem import checkpoint, files, provenance, schedules, training_step
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
@@ -134,6 +134,7 @@ class Trainer:
         NumericalError
             NaN or Inf; the terms and norms are in ``failure.json`` of the run folder.
         """
+        self._log_versions()
         total = self.e.epochs * self.steps_per_epoch
         done = self.position.epoch * self.steps_per_epoch + self.position.step
         with self.signals.deferred(), Progress(total, "steps", "training", self.quiet, done) as progress:
@@ -231,6 +232,13 @@ class Trainer:
             entry[name] = values
         entry["seconds"] = seconds
         return entry
+
+    def _log_versions(self) -> None:
+        """A line of the log for the software that makes the lines after it; another one if a resumed run changed it."""
+        now = provenance.versions()
+        before = [line["versions"] for line in self.folder.read_log() if "versions" in line]
+        if before[-1:] != [now]:
+            self.folder.append_log({"versions": now})
 
     def _mean(self, name: str) -> Any:
         offset = 0

@@ -110,7 +110,7 @@ def holdout_split(labels: ArrayLike, holdout: int, labelled: ArrayLike, seed: in
     most = min(int(free.sum()), total - 1)
     if not 0 <= holdout <= most:
         raise UserError(
-            f"--holdout {holdout}: must lie in 0 .. {most} (of {total} training images "
+            f"--holdout {holdout}: must lie in 0 .. {most} (of {total} training images, "
             f"{total - int(free.sum())} are labelled and stay); use " + ("0" if holdout < 0 else f"{most} or fewer")
         )
     quotas = _largest_remainder(np.bincount(labels[free], minlength=int(labels.max(initial=-1)) + 1), holdout)

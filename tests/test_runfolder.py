@@ -1,0 +1,355 @@
+"""A run's folder is never overwritten, never shared, and its log survives crashes."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from parmesan_cagem import files
+from parmesan_cagem.errors import UserError
+from parmesan_cagem.runfolder import RunFolder
+
+CONFIG = {"labels": 100, "learning_rate": 1e-3, "epochs": 2, "preset": "smoke", "skip": True}
+MAY_CHANGE = frozenset({"epochs"})
+HOLDER = """
+import sys, time
+from pathlib import Path
+from parmesan_cagem.runfolder import RunFolder
+run = RunFolder.open(Path(sys.argv[1]), {config}, frozenset())
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "runs" / "a run"
+
+
+@pytest.fixture
+def run(path):
+    with RunFolder.create(path, CONFIG) as folder:
+        yield folder
+
+
+def one_line(error):
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def names(path):
+    return sorted(child.name for child in path.iterdir())
+
+
+# ---- create
+
+
+def test_create_writes_the_settings(path):
+    with RunFolder.create(path, CONFIG) as run:
+        assert json.loads((path / "config.json").read_text()) == CONFIG == run.read_config()
+        assert names(path) == ["config.json", "lock"]
+        assert (run.config_path, run.log_path) == (path / "config.json", path / "log.jsonl")
+        assert run.record_path == path / "record.json"
+
+
+def test_an_empty_folder_is_fine_and_so_is_one_left_by_a_crash_before_the_settings(path):
+    path.mkdir(parents=True)
+    RunFolder.create(path, CONFIG).close()
+    (path / "config.json").unlink()
+    assert names(path) == ["lock"]
+    RunFolder.create(path, CONFIG).close()
+
+
+@pytest.mark.parametrize("held", ["config.json", "log.jsonl", "record.json", "checkpoint.h5", "checkpoint.previous.h5"])
+def test_a_run_is_never_overwritten(path, held):
+    path.mkdir(parents=True)
+    (path / held).write_text("precious")
+    with pytest.raises(UserError) as error:
+        RunFolder.create(path, CONFIG)
+    assert f"{path} exists and holds a run ({held}): pass --resume to go on with it" in one_line(error)
+    assert "--out/--name for another" in str(error.value)
+    assert names(path) == [held]
+    assert (path / held).read_text() == "precious"
+
+
+def test_a_run_that_appears_while_the_lock_is_taken_is_not_overwritten(path, monkeypatch):
+    real = files.lock
+
+    def slow(lock):
+        (lock.parent / "config.json").write_text("of the quicker one")
+        return real(lock)
+
+    monkeypatch.setattr(files, "lock", slow)
+    with pytest.raises(UserError, match="exists and holds a run"):
+        RunFolder.create(path, CONFIG)
+    assert (path / "config.json").read_text() == "of the quicker one"
+
+
+@pytest.mark.parametrize("where", ["file", "file/name", "file/deep/name"])
+def test_a_file_in_the_way(tmp_path, where):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as error:
+        RunFolder.create(tmp_path / where, CONFIG)
+    assert one_line(error).startswith(f"--out {tmp_path / where}: cannot write: ")
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC], ids=errno.errorcode.get)
+def test_an_unwritable_folder(path, monkeypatch, call, code):
+    def refuse(*arguments, **options):
+        raise OSError(code, os.strerror(code), "x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        with pytest.raises(UserError) as error:
+            RunFolder.create(path, CONFIG)
+    assert one_line(error).startswith(f"--out {path}: cannot write: {os.strerror(code)}; ")
+
+
+def test_a_create_that_fails_gives_the_folder_free(path, monkeypatch):
+    def fail(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(UserError, match="No space left"):
+            RunFolder.create(path, CONFIG)
+    RunFolder.create(path, CONFIG).close()
+
+
+# ---- open
+
+
+def test_open_goes_on_with_a_run(path):
+    RunFolder.create(path, CONFIG).close()
+    before = (path / "config.json").stat().st_mtime_ns
+    with RunFolder.open(path, CONFIG, MAY_CHANGE) as run:
+        assert run.read_config() == CONFIG
+    assert (path / "config.json").stat().st_mtime_ns == before
+
+
+def test_open_takes_over_what_may_change(path):
+    RunFolder.create(path, CONFIG).close()
+    RunFolder.open(path, {**CONFIG, "epochs": 9}, MAY_CHANGE).close()
+    assert json.loads((path / "config.json").read_text()) == {**CONFIG, "epochs": 9}
+
+
+def test_tuples_equal_the_lists_they_became(path):
+    RunFolder.create(path, {"widths": (3, 4)}).close()
+    RunFolder.open(path, {"widths": (3, 4)}, MAY_CHANGE).close()
+
+
+def test_open_names_every_key_that_may_not_change_with_both_values(path):
+    RunFolder.create(path, CONFIG).close()
+    now = {**CONFIG, "labels": 50, "learning_rate": 0.002, "epochs": 9, "new": "x"}
+    del now["preset"]
+    with pytest.raises(UserError) as error:
+        RunFolder.open(path, now, MAY_CHANGE)
+    message = one_line(error)
+    assert "labels was 100, now 50; learning_rate was 0.001, now 0.002; new was absent, now" in message
+    assert 'preset was "smoke", now absent' in message
+    assert "epochs" not in message
+    assert json.loads((path / "config.json").read_text()) == CONFIG
+    RunFolder.open(path, CONFIG, MAY_CHANGE).close()  # the refusal gave the lock free
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no folder", "empty folder"])
+def test_open_needs_a_run(path, there):
+    if there:
+        path.mkdir(parents=True)
+    with pytest.raises(UserError, match="--resume: no run in .*; check --out and --name") as error:
+        RunFolder.open(path, CONFIG, MAY_CHANGE)
+    one_line(error)
+    assert path.exists() is there
+    assert not there or names(path) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"3"])
+def test_damaged_settings_are_told_in_one_line(path, content):
+    RunFolder.create(path, CONFIG).close()
+    (path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match="config.json: not JSON") as error:
+        RunFolder.open(path, CONFIG, MAY_CHANGE)
+    one_line(error)
+
+
+# ---- log
+
+ENTRIES = st.dictionaries(
+    st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    max_size=4,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(entries=st.lists(ENTRIES, max_size=4))
+def test_log_round_trips_exactly(tmp_path_factory, entries):
+    with RunFolder.create(tmp_path_factory.mktemp("run"), CONFIG) as run:
+        for entry in entries:
+            run.append_log(entry)
+        assert repr(run.read_log()) == repr(entries)  # repr tells -0.0 from 0.0, and 1 from 1.0
+        assert run.log_path.exists() is bool(entries)
+
+
+def test_each_entry_is_one_line_and_numpy_numbers_are_plain(run):
+    run.append_log({"epoch": np.int64(1), "F": np.float32(-0.1), "text": "two\nlines"})
+    run.append_log({"epoch": 2})
+    lines = run.log_path.read_text().split("\n")
+    assert len(lines) == 3
+    assert json.loads(lines[0]) == {"epoch": 1, "F": float(np.float32(-0.1)), "text": "two\nlines"}
+
+
+def test_each_entry_is_on_disk_when_append_returns(run, monkeypatch):
+    sizes = []
+    real = os.fsync
+
+    def noted(descriptor):
+        sizes.append(run.log_size())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    run.append_log({"epoch": 1})
+    assert run.log_size() in sizes
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float32("nan")])
+def test_log_refuses_what_is_not_finite(run, number):
+    run.append_log({"epoch": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.append_log({"epoch": 2, "terms": [number]})
+    assert run.read_log() == [{"epoch": 1}]
+
+
+@pytest.mark.parametrize("operation", ["write", "fsync", "open"])
+def test_a_failing_append_leaves_the_log_as_it_was(run, monkeypatch, operation):
+    run.append_log({"epoch": 1})
+    real = os.write
+
+    def fail(*arguments):
+        if operation == "write":
+            real(arguments[0], bytes(arguments[1])[:4])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, operation, fail)
+        with pytest.raises(UserError, match=r"log.jsonl: cannot write: No space left on device") as error:
+            run.append_log({"epoch": 2})
+    one_line(error)
+    run.append_log({"epoch": 3})
+    assert run.read_log() == [{"epoch": 1}, {"epoch": 3}]
+
+
+def test_truncate_cuts_what_came_after_the_checkpoint(run):
+    assert run.log_size() == 0
+    run.truncate_log(0)
+    run.append_log({"epoch": 1})
+    size = run.log_size()
+    run.append_log({"epoch": 2})
+    run.truncate_log(size)
+    assert run.log_size() == size
+    assert run.read_log() == [{"epoch": 1}]
+    run.truncate_log(size)
+    run.append_log({"epoch": 2.5})
+    assert run.read_log() == [{"epoch": 1}, {"epoch": 2.5}]
+    run.truncate_log(0)
+    assert run.read_log() == []
+
+
+@pytest.mark.parametrize("size", [-1, 5, 1000])
+def test_truncate_refuses_a_size_that_is_not_of_this_log(run, size):
+    run.append_log({"epoch": 1})
+    with pytest.raises(UserError, match=f"no line ends at byte {size} of 13") as error:
+        run.truncate_log(size)
+    one_line(error)
+    assert run.read_log() == [{"epoch": 1}]
+
+
+def test_a_line_torn_by_a_crash_is_left_out_and_cut_on_resume(path):
+    with RunFolder.create(path, CONFIG) as run:
+        run.append_log({"epoch": 1})
+        whole = run.log_path.read_bytes()
+        for length in range(1, 12):
+            run.log_path.write_bytes(whole + b'{"epoch": 2}'[:length])
+            assert run.read_log() == [{"epoch": 1}]
+    with RunFolder.open(path, CONFIG, MAY_CHANGE) as run:
+        assert run.log_path.read_bytes() == whole
+        run.append_log({"epoch": 2})
+        assert run.read_log() == [{"epoch": 1}, {"epoch": 2}]
+
+
+@pytest.mark.parametrize("line", [b"{", b"\xff\xff", b"[1]", b""])
+def test_a_damaged_line_is_named(run, line):
+    run.append_log({"epoch": 1})
+    with run.log_path.open("ab") as log:
+        log.write(line + b"\n")
+    run.append_log({"epoch": 3})
+    with pytest.raises(UserError, match=r"log.jsonl: line 2 is damaged") as error:
+        run.read_log()
+    one_line(error)
+
+
+# ---- lock
+
+
+def test_a_second_owner_is_told_the_first_ones_pid_and_host(path, run):
+    with pytest.raises(UserError) as error:
+        RunFolder.open(path, CONFIG, MAY_CHANGE)
+    assert f"in use by PID {os.getpid()} on host {socket.gethostname()}" in one_line(error)
+
+
+def test_closing_gives_the_folder_free(path, run):
+    run.close()
+    run.close()
+    with RunFolder.open(path, CONFIG, MAY_CHANGE):
+        pass
+    RunFolder.open(path, CONFIG, MAY_CHANGE).close()
+
+
+def test_an_exception_inside_with_gives_the_folder_free(path):
+    with pytest.raises(KeyboardInterrupt), RunFolder.create(path, CONFIG):
+        raise KeyboardInterrupt
+    RunFolder.open(path, CONFIG, MAY_CHANGE).close()
+
+
+def test_the_lock_of_another_process_holds_until_it_is_killed(path):
+    RunFolder.create(path, CONFIG).close()
+    command = [sys.executable, "-c", HOLDER.format(config=CONFIG), str(path)]
+    root = Path(files.__file__).parents[1]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as holder:
+        try:
+            assert holder.stdout.readline() == b"ready\n"
+            with pytest.raises(UserError, match=f"in use by PID {holder.pid} on host "):
+                RunFolder.open(path, CONFIG, MAY_CHANGE)
+        finally:
+            holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        RunFolder.open(path, CONFIG, MAY_CHANGE).close()
+
+
+def test_a_file_system_without_locks_warns_and_goes_on(path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="no locks here"):
+        RunFolder.create(path, CONFIG).close()
+    assert json.loads((path / "config.json").read_text()) == CONFIG
+
+
+def test_programs_started_by_a_run_do_not_keep_its_lock(path):
+    with RunFolder.create(path, CONFIG):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    try:
+        RunFolder.open(path, CONFIG, MAY_CHANGE).close()
+    finally:
+        child.communicate()
