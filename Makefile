@@ -16,7 +16,8 @@ QUIET ?= -qq
 PIP := $(BIN)/python -m pip install $(QUIET) --no-input --disable-pip-version-check
 PIP_FAILED := { echo "setup: pip failed (no network?). All that it says: make setup QUIET=" >&2; exit 1; }
 # One file per worker: a test file compiles its Theano functions once. Two workers suit two cores; the last -n wins.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# One BLAS thread each: two workers with two threads each would spend their time waiting for one another.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help
 help: ## print this list

@@ -68,16 +68,16 @@ def _set_theano_flags() -> None:
     ``floatX``: the paper's precision. ``blas.ldflags``: unless it is given, Theano asks ``numpy.distutils``, which no
     longer knows, and the import dies. ``base_compiledir``: the user's cache, so that deleting it is safe and plain.
     """
-    given = os.environ.get("THEANO_FLAGS", "")
-    names = {flag.split("=", 1)[0].strip().replace("__", ".") for flag in given.split(",")}
+    given = [flag.partition("=") for flag in os.environ.get("THEANO_FLAGS", "").split(",")]
+    flags = {name.strip().replace(".", "__"): value for name, equals, value in given if equals}
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    wanted = {"floatX": "float32", "base_compiledir": str(cache / "cagem" / "theano")}
-    blas = blas_flags()
-    if "blas.ldflags" not in names:
-        wanted["blas__ldflags"] = blas["ldflags"]
-        wanted["gcc__cxxflags"] = blas["cxxflags"]
-    added = [f"{name}={value}" for name, value in wanted.items() if name.replace("__", ".") not in names]
-    os.environ["THEANO_FLAGS"] = ",".join([given, *added] if given else added)
+    flags.setdefault("floatX", "float32")
+    flags.setdefault("base_compiledir", str(cache / "cagem" / "theano"))
+    if "blas__ldflags" not in flags:
+        blas = blas_flags()
+        flags["blas__ldflags"] = blas["ldflags"]
+        flags["gcc__cxxflags"] = f"{flags.get('gcc__cxxflags', '')} {blas['cxxflags']}".strip()
+    os.environ["THEANO_FLAGS"] = ",".join(f"{name}={value}" for name, value in flags.items())
 
 
 def blas_flags() -> dict[str, str]:

@@ -202,13 +202,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "short": {"epochs": 60, "warmup_epochs": 10, "decay_epochs": 5, "eval_images": 500},
     # Quarter-width networks, minutes.
     "demo": {
-        "epochs": 6,
+        "epochs": 5,
         "warmup_epochs": 1,
         "decay_epochs": 1,
+        "batch_size": 200,
         "wide": 256,
         "narrow": 128,
         "iw_samples": 100,
         "eval_images": 500,
+        "class_draws": 20,
     },
     # Seconds: for tests.
     "smoke": {

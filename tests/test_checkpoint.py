@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import signal
+import stat
 import time
 
 import h5py
@@ -164,7 +165,7 @@ def test_same_content_same_bytes(tmp_path):
     ],
 )
 def test_what_the_format_does_not_hold_is_refused_before_anything_is_written(tmp_path, name, array, error):
-    with pytest.raises(error):
+    with pytest.raises(error, match=r"not a name for an array, or taken|holds no arrays of dtype"):
         checkpoint.save(tmp_path, {"weights/W": np.zeros(2), name: array}, {})
     with pytest.raises(TypeError):
         checkpoint.save(tmp_path, {}, {"x": object()})
@@ -376,6 +377,10 @@ def variable_length(file):
     file["evil"] = "text"
 
 
+def other_dtype(file):
+    file["evil"] = np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")])
+
+
 def bomb(file):
     file.create_dataset("evil", shape=(1 << 34,), dtype="u1", chunks=(1 << 20,), compression="gzip")
 
@@ -410,6 +415,7 @@ TAMPERINGS = {
     virtual_dataset: (("evil",), "'evil' in a form that is not read here"),
     reference: (("evil",), "'evil' in a form that is not read here"),
     variable_length: (("evil",), "'evil' in a form that is not read here"),
+    other_dtype: (("evil",), "'evil' in a form that is not read here"),
     bomb: (("evil",), "'evil' in a form that is not read here"),
     huge: (("evil",), "'evil' is larger than the file"),
     overflowing: (("evil",), "'evil' is larger than the file"),
@@ -454,6 +460,22 @@ def count_operations(monkeypatch, at):
             return at(next(counter), name, lambda *new: real(*(new or arguments), **options), arguments)
 
         monkeypatch.setattr(os, name, counted)
+
+
+def test_the_new_file_is_durable_before_the_oldest_goes(tmp_path, monkeypatch):
+    save(tmp_path, 0)
+    save(tmp_path, 1)
+    calls = []
+
+    def noted(number, name, call, arguments):
+        folder = name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode)
+        calls.append("fsync folder" if folder else name)
+        return call()
+
+    count_operations(monkeypatch, noted)
+    save(tmp_path, 2)
+    order = [call for call in calls if call not in ("open", "unlink")]
+    assert order == ["write", "write", "fsync", "link", "replace", "fsync folder", "replace"]
 
 
 def test_a_crash_between_any_two_file_operations_leaves_a_sound_checkpoint(tmp_path, monkeypatch):

@@ -166,7 +166,7 @@ def test_open_names_every_key_that_may_not_change_with_both_values(path):
 def test_open_needs_a_run(path, there):
     if there:
         path.mkdir(parents=True)
-    with pytest.raises(UserError, match="--resume: no run in .*; check --out and --name") as error:
+    with pytest.raises(UserError, match=r"--resume: no run in .*; check --out and --name") as error:
         RunFolder.open(path, CONFIG, MAY_CHANGE)
     one_line(error)
     assert path.exists() is there
@@ -177,7 +177,7 @@ def test_open_needs_a_run(path, there):
 def test_damaged_settings_are_told_in_one_line(path, content):
     RunFolder.create(path, CONFIG).close()
     (path / "config.json").write_bytes(content)
-    with pytest.raises(UserError, match="config.json: not JSON") as error:
+    with pytest.raises(UserError, match=r"config.json: not JSON") as error:
         RunFolder.open(path, CONFIG, MAY_CHANGE)
     one_line(error)
 
@@ -307,6 +307,13 @@ def test_a_second_owner_is_told_the_first_ones_pid_and_host(path, run):
     assert f"in use by PID {os.getpid()} on host {socket.gethostname()}" in one_line(error)
 
 
+def test_the_label_of_a_former_owner_is_replaced_whole(path):
+    path.mkdir(parents=True)
+    (path / "lock").write_text("PID 123456789 on host " + "x" * 60 + "\n")
+    with RunFolder.create(path, CONFIG):
+        assert (path / "lock").read_text() == f"PID {os.getpid()} on host {socket.gethostname()}\n"
+
+
 def test_closing_gives_the_folder_free(path, run):
     run.close()
     run.close()
@@ -348,8 +355,10 @@ def test_a_file_system_without_locks_warns_and_goes_on(path, monkeypatch):
 
 def test_programs_started_by_a_run_do_not_keep_its_lock(path):
     with RunFolder.create(path, CONFIG):
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+        command = [sys.executable, "-c", "print('ready', flush=True); input()"]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False)
     try:
+        assert child.stdout.readline() == b"ready\n"  # between fork and exec it does hold the lock
         RunFolder.open(path, CONFIG, MAY_CHANGE).close()
     finally:
         child.communicate()
