@@ -44,8 +44,7 @@ def log_bernoulli(x: TensorVariable, logits: TensorVariable) -> TensorVariable:
 def log_softmax(logits: TensorVariable) -> TensorVariable:
     """Log-probabilities of a categorical: (..., K) -> (..., K).
 
-    The maximum is a constant shift; ``disconnected_grad`` keeps Theano from differentiating through it, which would
-    scatter gradients with IncSubtensor.
+    The maximum is a constant shift: ``disconnected_grad`` keeps Theano from differentiating through it for nothing.
     """
     shifted = logits - disconnected_grad(T.max(logits, axis=-1, keepdims=True))
     return shifted - T.log(T.sum(T.exp(shifted), axis=-1, keepdims=True))

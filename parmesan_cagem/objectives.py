@@ -152,8 +152,9 @@ def sampled_log_weight(
     inputs = {model.x: x, model.eps_z1: eps_z1}
     mu_1, log_sigma_1, z1, y_logits = get_output([*model.q_z1, model.z1, model.q_y], inputs, statistics=statistics)
     log_q_y = densities.log_softmax(y_logits)  # (B, K)
-    passed = T.sum(T.lt(T.cumsum(T.exp(log_q_y), axis=1), uniform.dimshuffle(0, "x")), axis=1)  # (B,)
-    chosen = T.minimum(passed, model.classes - 1)  # a cumulative sum may end a rounding error below 1
+    cumulative = T.cumsum(T.exp(log_q_y), axis=1)  # (B, K); ends a rounding error from 1
+    threshold = uniform * cumulative[:, -1]  # so that no rounding chooses a class that q excludes
+    chosen = T.sum(T.lt(cumulative, threshold.dimshuffle(0, "x")), axis=1)  # (B,), below K
     y = T.eq(T.arange(model.classes).dimshuffle("x", 0), chosen.dimshuffle(0, "x"))
     y = T.cast(y, x.dtype)  # (B, K) one-hot
     known = {**inputs, model.z1: z1, model.q_y: y_logits, model.y: y, model.eps_z2: eps_z2}

@@ -1,0 +1,3 @@
+"""Imported before any test: parmesan_cagem makes Theano and Lasagne importable."""
+
+import parmesan_cagem  # noqa: F401
