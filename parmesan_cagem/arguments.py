@@ -51,7 +51,10 @@ def parse(arguments: Sequence[str], dataset: str, prog: str) -> tuple[Experiment
     data_dir, out, name = given.pop("data_dir", None), given.pop("out"), given.pop("name", None)
     resume, quiet = given.pop("resume"), given.pop("no_progress")
     experiment = config.experiment(preset, dataset=dataset, **given)
-    return experiment, Job(data_dir, out / (name or default_name(experiment)), resume, quiet)
+    folder = out / (name or default_name(experiment))
+    if resume and not name and not folder.exists():
+        folder = _nearest(folder, experiment)
+    return experiment, Job(data_dir, folder, resume, quiet)
 
 
 def default_name(e: Experiment) -> str:
@@ -59,10 +62,20 @@ def default_name(e: Experiment) -> str:
 
     Only settings that shape the weights count, so that ``--resume`` with more epochs finds its run.
     """
-    name = f"{e.dataset}-{e.model}-{e.labels}-{e.preset}-s{e.seed}"
+    name = _stem(e)
     named = {"labels": e.labels, "seed": e.seed, "dataset": e.dataset}
     plain = e.training_hash() == config.experiment(e.preset, **named).training_hash()
     return name if plain else f"{name}-{e.training_hash()[:8]}"
+
+
+def _stem(e: Experiment) -> str:
+    return f"{e.dataset}-{e.model}-{e.labels}-{e.preset}-s{e.seed}"
+
+
+def _nearest(folder: Path, e: Experiment) -> Path:
+    """The newest run whose name begins alike, so that ``--resume`` can say which settings differ; else ``folder``."""
+    runs = [path.parent for path in folder.parent.glob(f"{_stem(e)}*/config.json")]
+    return max(runs, key=lambda run: run.stat().st_mtime, default=folder)
 
 
 def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from parmesan_cagem.progress import Progress
 from parmesan_cagem.randomness import Purpose, noise
 
 PAIRS = 5000  # (image, sample, class) rows of one call: about 60 MB at the paper's widths
-TERMS = ("reconstruction", "KL_z1", "KL_z2", "KL_y")
+TERMS = ("reconstruction", "KL_z1", "KL_z2", "KL_z2_sampled", "KL_y")
 
 
 class StreamingBound:
@@ -56,7 +56,7 @@ class StreamingBound:
                 self._peak[i], self._sum[i] = -np.inf, 0.0
 
     def bounds(self) -> dict[int, NDArray[np.float64]]:
-        """K -> F_k of every image, (N,), nats; only those k of which a block is complete."""
+        """Maps k to F_k of every image, (N,), nats; only those k of which a block is complete."""
         return {k: self._total[i] / self._blocks[i] for i, k in enumerate(self._ks) if self._blocks[i]}
 
 
@@ -106,9 +106,11 @@ def importance_bounds(
     pairs_per_row = e.clusters if marginal else 1
     rows = rows or max(1, PAIRS // pairs_per_row)
     width = e.z1_dim + e.z2_dim * pairs_per_row + (0 if marginal else 1)
-    ks = sorted({1, min(10, e.iw_samples), e.iw_samples})
+    # F_10 only where its blocks fill the draws: a block left over would break F_10 <= F_k for single images.
+    ks = sorted({1, e.iw_samples} | ({10} if e.iw_samples % 10 == 0 else set()))
     names = ["F_1_marginal" if k == 1 and marginal else f"F_{k}" for k in ks]
-    results = {name: np.zeros(len(images)) for name in (*names, *(("F_1", *TERMS) if marginal else ()))}
+    results = {name: np.zeros(len(images)) for name in (*(("F_1",) if marginal else ()), *names)}
+    terms = {name: np.zeros(len(images)) for name in (TERMS if marginal else ())}
     draws = min(e.iw_samples, max(1, min(50, rows)))
     with Progress(len(images) * e.iw_samples, "samples", f"F_{e.iw_samples}", quiet) as progress:
         for block in blocks(len(images), max(1, rows // draws)):
@@ -129,10 +131,10 @@ def importance_bounds(
             for name, k in zip(names, ks, strict=True):
                 results[name][block] = stream.bounds()[k]
             if marginal:
-                for name, total in zip(("F_1", *TERMS), sums, strict=True):
-                    results[name][block] = total / e.iw_samples
-    terms = {name: results.pop(name) for name in TERMS if name in results}
-    return Bounds(dict(sorted(results.items(), key=lambda item: (len(item[0]), item[0]))), terms)
+                results["F_1"][block] = sums[0] / e.iw_samples
+                for name, total in zip(TERMS, sums[1:], strict=True):
+                    terms[name][block] = total / e.iw_samples
+    return Bounds(results, terms)
 
 
 def _compile_marginal(model: CaGeM, e: Experiment, engine: Engine) -> Callable[..., Arrays]:

@@ -105,11 +105,14 @@ def classify(
     with Progress(len(images), "images", "classifying", quiet) as progress:
         for block in blocks(len(images), max(1, rows // draws)):
             streams = [noise(e.eval_seed, Purpose.CLASSIFICATION, int(i)) for i in indices[block]]
-            eps = np.concatenate([s.standard_normal((draws, width), dtype=np.float32) for s in streams])
-            eps_2 = eps[:, e.z1_dim :].reshape(-1, e.z2_dim)
-            repeated = np.repeat(images[block].astype(np.float32), draws, axis=0)
-            (values,) = function(repeated, eps[:, : e.z1_dim], eps_2)
-            means = values.reshape(len(streams), draws, -1).mean(axis=1, dtype=np.float64)
+            means = np.zeros((len(streams), sum(sizes)))
+            for chunk in blocks(draws, rows):
+                count = chunk.stop - chunk.start
+                eps = np.concatenate([s.standard_normal((count, width), dtype=np.float32) for s in streams])
+                eps_2 = eps[:, e.z1_dim :].reshape(-1, e.z2_dim)
+                repeated = np.repeat(images[block].astype(np.float32), count, axis=0)
+                (values,) = function(repeated, eps[:, : e.z1_dim], eps_2)
+                means += values.reshape(len(streams), count, -1).sum(axis=1, dtype=np.float64) / draws
             if not np.isfinite(means).all():
                 image = indices[block][np.flatnonzero(~np.isfinite(means).all(axis=1))[0]]
                 raise FloatingPointError(f"evaluation: the classes of test image {image} are not finite")

@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 import types
 import warnings
 from collections.abc import Sequence
@@ -68,8 +69,7 @@ def _set_theano_flags() -> None:
     ``floatX``: the paper's precision. ``blas.ldflags``: unless it is given, Theano asks ``numpy.distutils``, which no
     longer knows, and the import dies. ``base_compiledir``: the user's cache, so that deleting it is safe and plain.
     """
-    given = [flag.partition("=") for flag in os.environ.get("THEANO_FLAGS", "").split(",")]
-    flags = {name.strip().replace(".", "__"): value for name, equals, value in given if equals}
+    flags = _theano_flags()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     flags.setdefault("floatX", "float32")
     flags.setdefault("base_compiledir", str(cache / "cagem" / "theano"))
@@ -78,6 +78,12 @@ def _set_theano_flags() -> None:
         flags["blas__ldflags"] = blas["ldflags"]
         flags["gcc__cxxflags"] = f"{flags.get('gcc__cxxflags', '')} {blas['cxxflags']}".strip()
     os.environ["THEANO_FLAGS"] = ",".join(f"{name}={value}" for name, value in flags.items())
+
+
+def _theano_flags() -> dict[str, str]:
+    """``THEANO_FLAGS`` as names and values; old names with dots become those of Theano-PyMC."""
+    given = [flag.partition("=") for flag in os.environ.get("THEANO_FLAGS", "").split(",")]
+    return {name.strip().replace(".", "__"): value for name, equals, value in given if equals}
 
 
 def blas_flags() -> dict[str, str]:
@@ -113,13 +119,17 @@ def blas_flags() -> dict[str, str]:
 
 
 def require_toolchain() -> None:
-    """Check what Theano's C code needs: a C++ compiler, Python's headers and a BLAS.
+    """Check what Theano's C code needs: a C++ compiler, Python's headers, a BLAS, a folder; imports no Theano.
 
     Raises
     ------
     UserError
         Names what is missing and the package that provides it.
     """
+    flags = _theano_flags()
+    if flags["floatX"] not in ("float32", "float64"):
+        raise UserError(f"THEANO_FLAGS floatX={flags['floatX']}: must be float32 (the paper's) or float64")
+    _require_writable(Path(flags["base_compiledir"]))
     if shutil.which("g++") is None:
         raise UserError("engine c needs the C++ compiler g++, which is not on PATH; install it: apt-get install g++")
     include = sysconfig.get_path("include")
@@ -128,12 +138,24 @@ def require_toolchain() -> None:
         raise UserError(
             f"engine c needs Python's headers (Python.h); install them: apt-get install python{version}-dev"
         )
-    given = "blas" in os.environ.get("THEANO_FLAGS", "") and "blas__ldflags=," not in os.environ["THEANO_FLAGS"] + ","
-    if blas_flags()["library"] == "none" and not given:
+    if not flags["blas__ldflags"]:
         raise UserError(
             "engine c needs a BLAS: pip install scipy-openblas32 or apt-get install libopenblas-dev, "
             "or name one in THEANO_FLAGS=blas__ldflags=-l..."
         )
+
+
+def _require_writable(folder: Path) -> None:
+    """Theano compiles into ``folder``, whose name goes through a shell-like parser."""
+    fix = "name another with XDG_CACHE_HOME or THEANO_FLAGS=base_compiledir=DIR"
+    if set("'\",") & set(str(folder)):
+        raise UserError(f"compile folder {folder}: Theano cannot use a name with quotes or commas; {fix}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"compile folder {folder}: cannot write: {error.strerror}; {fix}") from error
 
 
 def _stand_in_for_pkg_resources() -> None:
@@ -188,8 +210,7 @@ class _AfterTheano(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != "theano":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 

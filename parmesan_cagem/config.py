@@ -13,6 +13,7 @@ from typing import Any
 from parmesan_cagem.errors import UserError
 
 CLASSES = {"mnist": 10}
+MAX_SEED = 2**32 - 1  # of NumPy's RandomState, which Lasagne draws its weights from
 
 
 def option(
@@ -22,6 +23,7 @@ def option(
     *,
     choices: tuple[str, ...] | None = None,
     minimum: float | None = None,
+    maximum: float | None = None,
     above: float | None = None,
     below: float | None = None,
     role: str = "training",
@@ -31,7 +33,9 @@ def option(
     Roles: ``training`` shapes the weights and may never change; ``length`` and ``evaluation`` may.
     """
     facts = {"help": help, "source": source, "choices": choices, "role": role}
-    return dataclasses.field(default=default, metadata={**facts, "minimum": minimum, "above": above, "below": below})
+    return dataclasses.field(
+        default=default, metadata={**facts, "minimum": minimum, "maximum": maximum, "above": above, "below": below}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +53,8 @@ class Experiment:
     clusters: int = option(
         10, "K, values of y; must equal the classes when there are labels", "paper Table 1", minimum=2
     )
-    seed: int = option(1, "seed of weights, noise, batches and binarisation", minimum=0)
-    label_seed: int = option(1, "seed that chooses the labelled images", minimum=0)
+    seed: int = option(1, "seed of weights, noise, batches and binarisation", minimum=0, maximum=MAX_SEED)
+    label_seed: int = option(1, "seed that chooses the labelled images", minimum=0, maximum=MAX_SEED)
 
     # model
     widths: str = option(
@@ -107,7 +111,7 @@ class Experiment:
     batch_size: int = option(100, "unlabelled images per step", "ADGM code", minimum=1)
     labelled_batch_size: int = option(100, "labelled images per step, at most all", "ADGM code", minimum=1)
     learning_rate: float = option(1e-3, "Adam step size", "paper section 5", above=0)
-    learning_rate_decay: float = option(0.75, "factor on the step size", "paper section 5", above=0)
+    learning_rate_decay: float = option(0.75, "factor on the step size", "paper section 5", above=0, maximum=1)
     decay_epochs: int = option(50, "epochs between decays", "paper section 5", minimum=1)
     learning_rate_floor: float = option(0.0, "smallest step size", "ADGM code has 3e-5", minimum=0)
     adam_beta1: float = option(0.9, "decay of the first moment", "paper (Adam)", minimum=0, below=1)
@@ -127,10 +131,12 @@ class Experiment:
     eval_images: int = option(
         0, "test images of the bound, a class-stratified seeded subset; 0: all", minimum=0, role="evaluation"
     )
-    eval_seed: int = option(1, "seed of the evaluation's binarisation, subset and noise", minimum=0, role="evaluation")
+    eval_seed: int = option(
+        1, "seed of the evaluation's binarisation, subset and noise", minimum=0, maximum=MAX_SEED, role="evaluation"
+    )
     estimator: str = option(
         "marginal",
-        "F_k sums over y, or samples y (a tenth of the cost, looser)",
+        "F_k sums over y, or samples y (a fifth of the cost at K = 10, looser)",
         "paper section 3.1",
         choices=("marginal", "sampled"),
         role="evaluation",
@@ -144,6 +150,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        for name in ("label_weight", "label_weight_p"):  # 10 and 10.0 are one setting
+            object.__setattr__(self, name, _plain_weight(getattr(self, name)))
         self._check_labels()
         if self.engine == "c" and self.devices != 1:
             raise UserError(f"--devices {self.devices}: engine c runs on one device; use --devices 1")
@@ -245,8 +253,9 @@ def experiment(preset: str, **changes: Any) -> Experiment:
 
 def _weight(flag: str, text: str, unlabelled: int, labelled: int) -> float:
     """``10``, ``paper:0.1`` or ``adgm:0.1`` as a number."""
-    reading, _, number = text.rpartition(":")
-    factors = {"": 1.0, "paper": (unlabelled + labelled) / unlabelled, "adgm": unlabelled / labelled}
+    number = text.rpartition(":")[2]
+    reading = text.removesuffix(number)
+    factors = {"": 1.0, "paper:": (unlabelled + labelled) / unlabelled, "adgm:": unlabelled / labelled}
     try:
         weight = float(number) * factors[reading]
         if not (math.isfinite(weight) and weight >= 0):
@@ -254,6 +263,16 @@ def _weight(flag: str, text: str, unlabelled: int, labelled: int) -> float:
     except (ValueError, KeyError):
         raise UserError(f"{flag} {text}: give a finite number >= 0, paper:BETA or adgm:BETA") from None
     return weight
+
+
+def _plain_weight(text: str) -> str:
+    """The shortest spelling of a weight; what is no weight stays as it is, for the error message."""
+    reading, colon, number = text.rpartition(":")
+    try:
+        weight = float(number)
+    except ValueError:
+        return text
+    return f"{reading}{colon}{weight:g}" if math.isfinite(weight) and bool(reading) == bool(colon) else text
 
 
 def _check_fields(experiment: Experiment) -> None:
@@ -271,9 +290,10 @@ def _check_fields(experiment: Experiment) -> None:
             raise UserError(f"{flag} {value}: must be a finite number")
         for bound, wrong, words in (
             ("minimum", lambda v, b: v < b, "at least"),
+            ("maximum", lambda v, b: v > b, "at most"),
             ("above", lambda v, b: v <= b, "above"),
             ("below", lambda v, b: v >= b, "below"),
         ):
             limit = facts[bound]
             if limit is not None and wrong(value, limit):
-                raise UserError(f"{flag} {value}: must be {words} {limit:g}")
+                raise UserError(f"{flag} {value}: must be {words} {limit}")

@@ -14,11 +14,10 @@ from parmesan_cagem.collect import collect_statistics
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
-from parmesan_cagem.data.labels import indices_sha256, stratified_subset
+from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.engines import Engine
-from parmesan_cagem.errors import UserError
 from parmesan_cagem.models.cagem import CaGeM
-from parmesan_cagem.partition import Partition
+from parmesan_cagem.partition import Partition, evaluated
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,19 +28,6 @@ class Evaluation:
     bounds: Bounds
     classes: Classification
     error_images: int
-
-
-def check(e: Experiment, dataset: Dataset) -> None:
-    """Refuse impossible evaluation settings before hours of training.
-
-    Raises
-    ------
-    UserError
-        ``eval_images`` or ``iw_samples`` is out of range.
-    """
-    _subset(e, dataset)
-    if e.iw_samples > 10 and e.iw_samples % 10:
-        raise UserError(f"--iw-samples {e.iw_samples}: must be 1 to 10, or a multiple of 10 (F_10 uses the same draws)")
 
 
 def evaluate(
@@ -57,7 +43,7 @@ def evaluate(
         collect_statistics(model, e, engine, dataset.train_images[used], used, quiet)
     everything = np.arange(len(dataset.test_images))
     binary = binarize(dataset.test_images, e.pixel_scale, e.eval_seed)
-    indices = _subset(e, dataset)
+    indices = evaluated(dataset, e)
     return Evaluation(
         indices=indices,
         bounds=importance_bounds(model, e, engine, binary[indices], indices, quiet),
@@ -86,7 +72,7 @@ def record_fields(evaluation: Evaluation, e: Experiment, test_labels: NDArray[np
         "terms": terms or None,
         "error_q": classes.error("q_y", test_labels) if labelled else None,
         "error_p": classes.error("p_y", test_labels) if labelled else None,
-        "heldout": {
+        "test": {
             "H_q": classes.cross_entropy("q_y", test_labels) if labelled else None,
             "H_p": classes.cross_entropy("p_y", test_labels) if labelled else None,
             "expected_log_p_y": float(classes.expected_log_p_y.mean()),
@@ -100,8 +86,3 @@ def _mean_and_error(values: NDArray[np.float64]) -> dict[str, float | None]:
     """Mean over images and its standard error (None for a single image), in nats."""
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return {"mean": float(values.mean()), "standard_error": error}
-
-
-def _subset(e: Experiment, dataset: Dataset) -> NDArray[np.int64]:
-    count = e.eval_images or len(dataset.test_labels)
-    return stratified_subset(dataset.test_labels, count, e.eval_seed)

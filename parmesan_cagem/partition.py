@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
+from parmesan_cagem.data.binarize import check_pixels
 from parmesan_cagem.data.labels import balanced_subset, holdout_split, indices_sha256, stratified_subset
 from parmesan_cagem.errors import UserError
 
@@ -20,7 +21,8 @@ class Partition:
     Attributes
     ----------
     unlabelled : (N_u,) int64
-        All that are not held out: labelled images stay in the unlabelled set (ADGM's code).
+        All that are not held out: labelled images stay in the unlabelled set (ADGM's code). With ``train_images``, a
+        class-stratified choice of them.
     labelled : (N_l,) int64
         Evenly per class, from the label seed alone.
     heldout : (N_h,) int64
@@ -36,14 +38,27 @@ class Partition:
         return indices_sha256(self.labelled) if len(self.labelled) else None
 
 
+def evaluated(dataset: Dataset, e: Experiment) -> NDArray[np.int64]:
+    """Indices of the test images that bounds are computed on: class-stratified, from the evaluation's seed; or all.
+
+    Raises
+    ------
+    UserError
+        ``eval_images`` is more than there are.
+    """
+    return stratified_subset(dataset.test_labels, e.eval_images or len(dataset.test_labels), e.eval_seed)
+
+
 def partition(dataset: Dataset, e: Experiment) -> Partition:
     """Split the training set.
 
     Raises
     ------
     UserError
-        ``labels``, ``holdout``, ``train_images`` or ``batch_size`` does not fit the data set.
+        ``labels``, ``holdout``, ``train_images``, ``batch_size`` or ``pixel_scale`` does not fit the data set.
     """
+    check_pixels(dataset.train_images, e.pixel_scale)
+    check_pixels(dataset.test_images, e.pixel_scale)
     labelled = balanced_subset(dataset.train_labels, e.labels, dataset.classes, e.label_seed)
     unlabelled, heldout = holdout_split(dataset.train_labels, e.holdout, labelled, e.label_seed)
     if e.train_images:

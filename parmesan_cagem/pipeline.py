@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 import time
@@ -10,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import arguments, evaluation, files, provenance, records
+from parmesan_cagem import arguments, engines, files, provenance, records
 from parmesan_cagem.arguments import Job
 from parmesan_cagem.config import MAY_CHANGE, Experiment
 from parmesan_cagem.data import load
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.partition import partition
+from parmesan_cagem.partition import evaluated, partition
 from parmesan_cagem.report.figures import save_grid
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
@@ -53,12 +52,13 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
     """
     data = load(e.dataset, job.data_dir)
     parts = partition(data, e)
-    evaluation.check(e, data)
+    evaluated(data, e)
+    engines.check(e.engine)
     settings = e.to_dict()
     opened = RunFolder.open(job.folder, settings, MAY_CHANGE) if job.resume else RunFolder.create(job.folder, settings)
     with opened as folder:
         # Theano takes seconds to import: not before the user's mistakes are found.
-        from parmesan_cagem import engines
+        from parmesan_cagem import evaluation
         from parmesan_cagem.models.cagem import CaGeM
         from parmesan_cagem.sampling import class_conditional
         from parmesan_cagem.training import Trainer
@@ -66,7 +66,6 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
         files.write_json(
             folder.path / "labels.json", {"indices": parts.labelled.tolist(), "sha256": parts.labelled_sha256}
         )
-        started = datetime.datetime.now(datetime.UTC)
         _say(job, f"{e.model.upper()}-{e.labels} on {e.dataset}: {data.source}; {folder.path}")
         _say(job, "versions: " + ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))
         engine = engines.get(e.engine)
@@ -80,8 +79,6 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
 
         clock = time.monotonic()
         result = evaluation.evaluate(model, e, data, parts, engine, job.quiet)
-        picture = folder.path / "samples.png"
-        save_grid(class_conditional(model, e, engine, 10, e.eval_seed), picture)
         n_u, n_l = len(parts.unlabelled), len(parts.labelled)
         w_q, w_p = e.label_weights(n_u, n_l) if n_l else (None, None)
         record = {
@@ -109,16 +106,18 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
             "device": provenance.device_name(),
             "versions": provenance.versions(),
             "git": provenance.git_state(),
-            "started": started.isoformat(timespec="seconds"),
+            "started": trainer.position.started,
             "train_seconds": trainer.position.seconds,
             "eval_seconds": time.monotonic() - clock,
-            "peak_memory_bytes": provenance.peak_memory_bytes(),
+            "peak_memory_bytes": trainer.peak_memory_bytes(),
             "epochs": trainer.position.epoch,
             "steps": trainer.position.epoch * trainer.steps_per_epoch,
             "warnings": warnings,
             **evaluation.record_fields(result, e, data.test_labels),
         }
         records.write(folder.record_path, record)
+        picture = folder.path / "samples.png"
+        save_grid(class_conditional(model, e, engine, 10, e.eval_seed), picture)
     _print_results(record, picture)
     return record
 
@@ -146,8 +145,9 @@ def table_row(record: dict[str, Any]) -> str:
     e, bounds, k = record["config"], record["bounds"], record["eval"]["k"]
     name = f"CaGeM-{e['labels']}"
     clusters = f", K={e['clusters']}" if not e["labels"] else ""
-    published = json.loads(PAPER.read_text())["bounds"][record["dataset"]["name"]].get(name + clusters)
+    paper = json.loads(PAPER.read_text()) if PAPER.exists() else {"bounds": {record["dataset"]["name"]: {}}}
+    published = paper["bounds"][record["dataset"]["name"]].get(name + clusters)
     label = f"{name}, L=2, IW={e['train_iw']}{clusters}"
     ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs)"
-    paper = "" if published is None else f"{published:.2f} (F_5000)"
-    return f"| {label} | ours {ours} | paper {paper} |"
+    theirs = "" if published is None else f"{published:.2f} (F_5000)"
+    return f"| {label} | ours {ours} | paper {theirs} |"

@@ -18,12 +18,11 @@ class Purpose(IntEnum):
     GRAPH = 1
     BATCHES = 2
     LABELLED_BATCHES = 3
-    TRAINING_SUBSET = 4
-    MONITOR = 5
-    COLLECT = 6
-    EVALUATION = 7
-    CLASSIFICATION = 8
-    SAMPLES = 9
+    MONITOR = 4
+    COLLECT = 5
+    EVALUATION = 6
+    CLASSIFICATION = 7
+    SAMPLES = 8
 
 
 def generator(seed: int, purpose: Purpose, *more: int) -> np.random.Generator:
@@ -33,7 +32,7 @@ def generator(seed: int, purpose: Purpose, *more: int) -> np.random.Generator:
 
 def noise(seed: int, purpose: Purpose, item: int) -> np.random.Generator:
     """A counter-based generator of one item's noise: the draws of image i never depend on how images are grouped."""
-    return np.random.Generator(np.random.Philox(key=[seed * 64 + int(purpose), item]))
+    return np.random.Generator(np.random.Philox(key=np.array([seed * 64 + int(purpose), item], dtype=np.uint64)))
 
 
 class NamedStreams:

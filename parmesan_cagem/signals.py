@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Stopped(Exception):
-    """The process was asked to stop; exit status 128 + signal: 130 for SIGINT, 143 for SIGTERM."""
+class Stopped(BaseException):
+    """The process was asked to stop; exit status 128 + signal: 130 for SIGINT, 143 for SIGTERM.
+
+    No ``Exception``, like KeyboardInterrupt: Theano's optimiser logs those and goes on.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -47,6 +50,7 @@ class Signals:
             yield
         finally:
             self._deferring = False
+        self.check()  # one that came after the last safe point
 
     def check(self) -> None:
         """Raise :class:`Stopped` if a signal came while deferred."""

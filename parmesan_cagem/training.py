@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parmesan_cagem import checkpoint, files, provenance, schedules, training_step
+from parmesan_cagem import checkpoint, epoch_log, files, provenance, schedules, training_step
+from parmesan_cagem.batches import epoch_inputs, step_size
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
@@ -20,12 +23,11 @@ from parmesan_cagem.models.cagem import CaGeM
 from parmesan_cagem.monitor import compile_monitor
 from parmesan_cagem.partition import Partition
 from parmesan_cagem.progress import Progress
-from parmesan_cagem.randomness import Purpose, generator
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
 
 BLOCK = 10  # steps between two looks at signals, NaNs and the progress bar
-Log = Callable[[dict[str, Any]], None]
+POSITION = ("epoch", "step", "seconds", "epoch_seconds", "started", "peak_memory_bytes")  # a checkpoint's plain values
 
 
 class NumericalError(FloatingPointError):
@@ -34,12 +36,29 @@ class NumericalError(FloatingPointError):
 
 @dataclass
 class Position:
-    """Where training stands: completed epochs, steps done in the present one, sums of its outputs, seconds so far."""
+    """Where training stands, over all the processes that a run may take.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Completed epochs, and steps done in the present one.
+    sums : ndarray or None
+        Sums of the step's outputs over the present epoch.
+    seconds, epoch_seconds : float
+        Wall time of training (monitor included, compiling and saving not), and of the present epoch.
+    started : str
+        ISO time at which the run began.
+    peak_memory_bytes : int
+        Largest resident memory of any of the processes.
+    """
 
     epoch: int = 0
     step: int = 0
     sums: NDArray[np.float64] | None = None
     seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    started: str = ""
+    peak_memory_bytes: int = 0
 
 
 class Trainer:
@@ -70,7 +89,7 @@ class Trainer:
         e = self.e = experiment
         self.dataset, self.partition, self.model = dataset, partition, model
         self.folder, self.signals, self.quiet = folder, signals, quiet
-        self.position = Position()
+        self.position = Position(started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
         self.steps_per_epoch = len(partition.unlabelled) // e.batch_size
         images, labels = dataset.train_images, dataset.train_labels
         labelled = partition.labelled
@@ -82,6 +101,7 @@ class Trainer:
             e.label_weights(len(partition.unlabelled), max(len(labelled), 1)),
             labels[labelled],
         )
+        self._sizes = {name: e.clusters if v.ndim else 1 for name, v in self.step.outputs.items()}
         self._run_block = engine.steps(
             self.step.inputs, list(self.step.outputs.values()), self.step.updates.items(), "train"
         )
@@ -109,9 +129,17 @@ class Trainer:
         for key, now in self._identity().items():
             if facts.get(key) != now:
                 raise UserError(f"--resume: {saved.path} was made with another {key}; use another --name for a new run")
+        if facts["epoch"] + (facts["step"] > 0) > self.e.epochs:
+            done = f"{facts['epoch']} epochs and {facts['step']} steps"
+            raise UserError(f"--epochs {self.e.epochs}: {saved.path} has {done} already; give at least as many epochs")
+        shapes = {name: variable.get_value(borrow=True).shape for name, variable in self.step.state.items()}
+        if any(name not in saved.arrays or saved.arrays[name].shape != shape for name, shape in shapes.items()):
+            raise UserError(
+                f"--resume: {saved.path} is of another version of parmesan_cagem; resume it with that version"
+            )
         for name, variable in self.step.state.items():
             variable.set_value(saved.arrays[name])
-        self.position = Position(facts["epoch"], facts["step"], saved.arrays["log/sums"], facts["seconds"])
+        self.position = Position(sums=saved.arrays["log/sums"], **{name: facts[name] for name in POSITION})
         self.folder.truncate_log(facts["log_size"])
         return saved.warnings
 
@@ -120,8 +148,8 @@ class Trainer:
         arrays = {name: variable.get_value(borrow=True) for name, variable in self.step.state.items()}
         arrays["log/sums"] = self._sums()
         arrays["labels/indices"] = self.partition.labelled
-        p = self.position
-        now = {"epoch": p.epoch, "step": p.step, "seconds": p.seconds, "log_size": self.folder.log_size()}
+        self.position.peak_memory_bytes = self.peak_memory_bytes()
+        now = {**{name: getattr(self.position, name) for name in POSITION}, "log_size": self.folder.log_size()}
         checkpoint.save(self.folder.path, arrays, {**self._identity(), **now, "config": self.e.to_dict()})
 
     def run(self) -> None:
@@ -144,76 +172,74 @@ class Trainer:
                 except Stopped:
                     self.save()
                     raise
-            self.signals.check()
 
     def _epoch(self, progress: Progress) -> None:
-        p, started = self.position, time.monotonic()
-        before = p.seconds
+        p = self.position
         for inputs in self._blocks():
+            clock = time.monotonic()
             values = self._run_block(*inputs)
             self._guard(inputs, values)
-            for per_step in np.concatenate([v.reshape(len(v), -1) for v in values], axis=1, dtype=np.float64):
+            for per_step in epoch_log.flat(values):
                 p.sums = self._sums() + per_step
             p.step += len(inputs[0])
-            p.seconds = before + time.monotonic() - started
-            progress.advance(len(inputs[0]), f"epoch {p.epoch + 1}  F {self._mean('F'):.2f}")
+            self._count_seconds(clock)
+            progress.advance(len(inputs[0]), f"epoch {p.epoch + 1}  F {self._means()['F']:.2f}")
             self.signals.check()
-        entry = self._entry(p.seconds - before)
-        self.position = Position(p.epoch + 1, 0, None, p.seconds)
+        clock = time.monotonic()
+        entry = self._entry()
+        self._count_seconds(clock)
+        entry["seconds"] = p.epoch_seconds
+        self.position = dataclasses.replace(p, epoch=p.epoch + 1, step=0, sums=None, epoch_seconds=0.0)
         self.folder.append_log(entry)
-        progress.say(_summary(entry))
+        progress.say(epoch_log.summary(entry))
         if self.position.epoch % self.e.checkpoint_every == 0 or self.position.epoch == self.e.epochs:
             self.save()
 
-    def _blocks(self) -> Iterator[list[np.ndarray]]:
-        """The inputs of the epoch's remaining blocks of steps: functions of (seed, epoch, step) alone.
+    def peak_memory_bytes(self) -> int:
+        """Largest resident memory of this process and of those before it."""
+        return max(self.position.peak_memory_bytes, provenance.peak_memory_bytes())
 
-        An incomplete last batch is left out; every epoch has another order, so no image is left out for good.
-        """
-        e, p, n_l = self.e, self.position, len(self.partition.labelled)
-        order = generator(e.seed, Purpose.BATCHES, p.epoch).permutation(len(self.partition.unlabelled))
-        batches = order[: self.steps_per_epoch * e.batch_size].reshape(self.steps_per_epoch, -1).astype(np.int32)
-        sequences = [batches]
-        if n_l:
-            draws = generator(e.seed, Purpose.LABELLED_BATCHES, p.epoch)
-            size = min(e.labelled_batch_size, n_l)
-            chosen = [draws.permutation(n_l)[:size] for _ in range(self.steps_per_epoch)]
-            sequences.append(np.asarray(chosen, dtype=np.int32))
-        first = p.epoch * self.steps_per_epoch
-        steps = range(first, first + self.steps_per_epoch)
-        temperatures = [schedules.temperature(s, self.steps_per_epoch, e.warmup_epochs) for s in steps]
-        sequences.append(np.asarray(temperatures, dtype=np.float32))
-        sequences.append(np.full(self.steps_per_epoch, self._rate(), dtype=np.float32))
+    def _count_seconds(self, clock: float) -> None:
+        elapsed = time.monotonic() - clock
+        self.position.seconds += elapsed
+        self.position.epoch_seconds += elapsed
+
+    def _blocks(self) -> Iterator[list[np.ndarray]]:
+        """The inputs of the epoch's remaining blocks of steps."""
+        p, parts = self.position, self.partition
+        sequences = epoch_inputs(self.e, p.epoch, len(parts.unlabelled), len(parts.labelled))
         for start in range(p.step, self.steps_per_epoch, BLOCK):
             yield [sequence[start : start + BLOCK] for sequence in sequences]
 
-    def _rate(self) -> float:
-        e = self.e
-        return schedules.learning_rate(
-            self.position.epoch, e.learning_rate, e.learning_rate_decay, e.decay_epochs, e.learning_rate_floor
-        )
-
     def _guard(self, inputs: list[np.ndarray], values: list[np.ndarray]) -> None:
-        bad = ~np.all([np.isfinite(v.reshape(len(v), -1)).all(axis=1) for v in values], axis=0)
+        bad = ~np.isfinite(epoch_log.flat(values)).all(axis=1)
         if not bad.any():
             return
         i = int(np.flatnonzero(bad)[0])
         step = self.position.step + i
+        outputs = {name: value[i] for name, value in zip(self.step.outputs, values, strict=True)}
         report = {
             "epoch": self.position.epoch + 1,
             "step": step,
             "batch": self.partition.unlabelled[inputs[0][i]].tolist(),
-            "outputs": {n: np.char.mod("%g", v[i]).tolist() for n, v in zip(self.step.outputs, values, strict=True)},
+            "outputs": outputs,
         }
+        if len(self.partition.labelled):
+            report["labelled_batch"] = self.partition.labelled[inputs[1][i]].tolist()
+        self._fail(report, [name for name, value in outputs.items() if not np.isfinite(value).all()])
+
+    def _fail(self, report: dict[str, Any], names: list[str]) -> NoReturn:
+        """Write failure.json (numbers as words: JSON has none for NaN) and stop."""
+        report["outputs"] = {name: np.char.mod("%g", value).tolist() for name, value in report["outputs"].items()}
         path = self.folder.path / "failure.json"
         files.write_json(path, report)
-        names = [n for n, v in zip(self.step.outputs, values, strict=True) if not np.isfinite(v[i]).all()]
+        where = f"epoch {report['epoch']}, " + (f"step {report['step']}" if "step" in report else report["images"])
         raise NumericalError(
-            f"epoch {self.position.epoch + 1}, step {step}: not finite: {', '.join(names)}; terms, norms and batch are "
-            f"in {path}; the last checkpoint is intact"
+            f"{where}: not finite: {', '.join(names)}; terms, norms and batch are in {path}; the last checkpoint is "
+            f"intact, but --resume would fail here again: lower --learning-rate or change --seed under another --name"
         )
 
-    def _entry(self, seconds: float) -> dict[str, Any]:
+    def _entry(self) -> dict[str, Any]:
         """One line of the log: means over the epoch's steps, and the monitor's values after it."""
         e, p = self.e, self.position
         last = (p.epoch + 1) * self.steps_per_epoch
@@ -221,16 +247,18 @@ class Trainer:
             "epoch": p.epoch + 1,
             "steps": last,
             "temperature": schedules.temperature(last - 1, self.steps_per_epoch, e.warmup_epochs),
-            "learning_rate": self._rate(),
+            "learning_rate": step_size(e, p.epoch),
         }
-        entry.update((name, self._mean(name)) for name in self.step.outputs)
+        entry.update(self._means())
         for name, (images, labels) in self._watched.items():
             assert self._monitor is not None
             values = self._monitor(images, labels, p.epoch)
             if not e.labels:  # clusters are not classes: no cross-entropy
                 values = {k: v for k, v in values.items() if k not in ("H_q", "H_p")}
+            bad = [term for term, value in values.items() if not np.isfinite(value)]
+            if bad:
+                self._fail({"epoch": p.epoch + 1, "images": name, "outputs": values}, bad)
             entry[name] = values
-        entry["seconds"] = seconds
         return entry
 
     def _log_versions(self) -> None:
@@ -240,20 +268,12 @@ class Trainer:
         if before[-1:] != [now]:
             self.folder.append_log({"versions": now})
 
-    def _mean(self, name: str) -> Any:
-        offset = 0
-        for output, variable in self.step.outputs.items():
-            size = self.e.clusters if variable.ndim else 1
-            if output == name:
-                mean = self._sums()[offset : offset + size] / max(self.position.step, 1)
-                return mean.tolist() if variable.ndim else float(mean[0])
-            offset += size
-        raise KeyError(name)
+    def _means(self) -> dict[str, Any]:
+        return epoch_log.means(self._sizes, self._sums(), self.position.step)
 
     def _sums(self) -> NDArray[np.float64]:
         if self.position.sums is None:
-            size = sum(self.e.clusters if v.ndim else 1 for v in self.step.outputs.values())
-            self.position.sums = np.zeros(size)
+            self.position.sums = np.zeros(sum(self._sizes.values()))
         return self.position.sums
 
     def _identity(self) -> dict[str, Any]:
@@ -263,14 +283,3 @@ class Trainer:
             "data_sha256": self.dataset.sha256,
             "labelled_sha256": self.partition.labelled_sha256,
         }
-
-
-def _summary(entry: dict[str, Any]) -> str:
-    words = [
-        f"epoch {entry['epoch']}: F {entry['F']:.2f} nats (temperature {entry['temperature']:.2f})",
-        f"KL z1 {entry['KL_z1']:.1f} z2 {entry['KL_z2']:.1f} y {entry['KL_y']:.2f}",
-    ]
-    if "H_q" in entry:
-        words.append(f"H_q {entry['H_q']:.3f} H_p {entry['H_p']:.3f}")
-    words.append(f"smallest cluster {min(entry['usage']):.1%}")
-    return ", ".join([*words, f"{entry['seconds']:.0f} s"])

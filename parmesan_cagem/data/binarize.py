@@ -51,7 +51,7 @@ def binarize(
     array([[0, 1, 0, 1]], dtype=uint8)
     """
     count = len(images)
-    _check_pixels(images, pixel_scale)
+    check_pixels(images, pixel_scale)
     places = np.arange(count) if indices is None else np.asarray(indices)
     if places.shape != (count,) or (count and (places.dtype.kind not in "iu" or places.min() < 0)):
         raise ValueError(f"indices must be {count} whole numbers >= 0, one per image")
@@ -71,7 +71,14 @@ def binarize(
     return drawn.reshape(images.shape)
 
 
-def _check_pixels(images: NDArray[np.uint8] | NDArray[np.float32], pixel_scale: float) -> None:
+def check_pixels(images: NDArray[np.uint8] | NDArray[np.float32], pixel_scale: float) -> None:
+    """Refuse pixels that are no probabilities on that scale.
+
+    Raises
+    ------
+    UserError
+        Names the scale, the span of the pixels and the scales that fit.
+    """
     if not (np.isfinite(pixel_scale) and pixel_scale > 0):
         raise UserError(f"--pixel-scale {pixel_scale}: must be finite and above 0; use 256 or 255 for MNIST")
     if images.size == 0:

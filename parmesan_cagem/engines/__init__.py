@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from parmesan_cagem import compat
+
 Updates = Iterable[tuple[Any, Any]]
 Arrays = list[np.ndarray]
 
@@ -33,6 +35,18 @@ class Engine(Protocol):
         (``get_value``) when the callable returns; an engine may keep them elsewhere in between.
         """
         ...
+
+
+def check(name: str) -> None:
+    """Refuse an engine that cannot run here, without importing Theano.
+
+    Raises
+    ------
+    UserError
+        Names what is missing and the package that provides it.
+    """
+    if name == "c":
+        compat.require_toolchain()
 
 
 def get(name: str) -> Engine:

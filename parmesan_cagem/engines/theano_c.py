@@ -31,7 +31,9 @@ class TheanoC:
     def __init__(self, mode: str | None = None) -> None:
         if mode is None:
             compat.require_toolchain()
-        self._mode = mode or theano.compile.mode.Mode(linker="cvm", optimizer="fast_run")
+        # Adam scales every gradient and squares it too; folding the scale into the product would compute it twice.
+        fast_run = theano.compile.mode.Mode(linker="cvm", optimizer="fast_run")
+        self._mode = mode or fast_run.excluding("local_dot22_to_dot22scalar")
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
         return theano.function(list(inputs), list(outputs), mode=self._mode, name=name, on_unused_input="ignore")

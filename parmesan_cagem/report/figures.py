@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from parmesan_cagem import files
 
 GAP, ZOOM = 2, 2
 
@@ -29,4 +32,6 @@ def save_grid(images: NDArray[np.floating], path: Path) -> None:
             picture = np.clip(images[r, c].reshape(side, side), 0, 1)
             canvas[top : top + side, left : left + side] = np.round(255 * picture)
     picture = Image.fromarray(canvas)
-    picture.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.NEAREST).save(path)
+    data = io.BytesIO()
+    picture.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.NEAREST).save(data, "PNG")
+    files.write_atomically(path, data.getvalue())

@@ -1,0 +1,291 @@
+"""The experiment's settings: JSON and back, presets, label weights, hashes, and a flag with a help text for each."""
+
+import copy
+import dataclasses
+import json
+import math
+import re
+
+import pytest
+
+from parmesan_cagem import arguments, config
+from parmesan_cagem.config import MAY_CHANGE, PRESETS, Experiment, experiment
+from parmesan_cagem.errors import UserError
+from parmesan_cagem.pipeline import main
+
+FIELDS = {field.name: field for field in dataclasses.fields(Experiment)}
+# Where a value other than the default does not follow from the type.
+OTHERS = {
+    "learning_rate_decay": 0.5,
+    "devices": 2,
+    "bn_momentum": 0.2,
+    "adam_beta1": 0.8,
+    "adam_beta2": 0.99,
+    "label_weight_p": "adgm:0.1",
+}
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def other_value(field):
+    """A value that the field may have and that is not its default."""
+    if field.name in OTHERS:
+        return OTHERS[field.name]
+    for choice in field.metadata["choices"] or ():
+        if choice != field.default:
+            return choice
+    if isinstance(field.default, bool):
+        return not field.default
+    if isinstance(field.default, str):
+        return "adgm:0.1" if field.name == "label_weight" else "another"
+    return field.default * 2 + 1
+
+
+@pytest.fixture(scope="module")
+def help_text():
+    """``--help``, line breaks undone: {flag: all that stands behind it}."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "10000")  # or lines would break inside words with hyphens
+        options = arguments._parser("mnist", "run_mnist.py").format_help().partition("options:")[2]
+    entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=-)", options)]
+    return {entry.split()[0].rstrip(","): entry for entry in entries if entry}
+
+
+# JSON
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_return_from_json_as_they_were(preset):
+    before = experiment(preset, labels=0, clusters=20, learning_rate=0.1 + 0.2, skip=False)
+    text = json.dumps(before.to_dict(), allow_nan=False)
+    after = Experiment.from_dict(json.loads(text))
+    assert after == before
+    assert after.to_dict() == before.to_dict()
+    assert after.training_hash() == before.training_hash()
+    assert set(after.to_dict()) == set(FIELDS)
+
+
+def test_a_whole_number_may_stand_for_a_float():
+    e = Experiment.from_dict({"pixel_scale": 255})
+    assert isinstance(e.pixel_scale, float)
+    assert e == experiment("paper", pixel_scale=255.0)
+    assert e.training_hash() == experiment("paper", pixel_scale=255.0).training_hash()
+
+
+@pytest.mark.parametrize("make", [Experiment.from_dict, lambda values: experiment("smoke", **values)])
+def test_unknown_settings_are_refused_by_name(make):
+    with pytest.raises(UserError, match=r"unknown setting dropout, lables\b"):
+        make({"lables": 10, "dropout": 0.5, "seed": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("labels", "100"),
+        ("labels", 100.0),
+        ("labels", True),
+        ("labels", None),
+        ("skip", 1),
+        ("learning_rate", "0.001"),
+        ("label_weight", 10),
+        ("widths", None),
+    ],
+)
+def test_values_of_another_type_are_refused(name, value):
+    with pytest.raises(UserError, match=f"^{flag(name)} .*{value}") as error:
+        Experiment.from_dict({name: value})
+    assert "\n" not in str(error.value)
+
+
+def test_an_experiment_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        experiment("smoke").seed = 2
+
+
+# Presets
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_its_differences_from_the_paper(preset):
+    e, paper = experiment(preset).to_dict(), Experiment().to_dict()
+    changed = {name: value for name, value in e.items() if name != "preset" and value != paper[name]}
+    assert changed == PRESETS[preset]  # also: no preset repeats a default
+    assert e["preset"] == preset
+
+
+def test_other_settings_win_over_the_preset():
+    assert experiment("short").epochs == 60
+    assert experiment("short", epochs=7).epochs == 7
+
+
+def test_the_paper_preset_is_the_papers_recipe():
+    e = experiment("paper")
+    assert (e.z1_dim, e.z2_dim, e.wide, e.narrow, e.clusters, e.skip) == (64, 32, 1024, 512, 10, True)
+    assert (e.learning_rate, e.learning_rate_decay, e.decay_epochs, e.warmup_epochs) == (1e-3, 0.75, 50, 100)
+    assert (e.adam_beta1, e.adam_beta2, e.adam_epsilon, e.train_iw, e.iw_samples) == (0.9, 0.999, 1e-8, 1, 5000)
+    assert (e.pixel_scale, e.clip_norm, e.eval_images, e.train_images, e.labelled_bn) == (256, 0, 0, 0, "unlabelled")
+
+
+def test_the_short_preset_compresses_every_schedule_ten_times():
+    paper, short = experiment("paper"), experiment("short")
+    assert short.warmup_epochs * 10 == paper.warmup_epochs
+    assert short.decay_epochs * 10 == paper.decay_epochs
+    assert (short.wide, short.narrow, short.z1_dim) == (paper.wide, paper.narrow, paper.z1_dim)
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match=r"^--preset nope: .*paper, short, demo, smoke"):
+        experiment("nope")
+
+
+# Label weights
+
+
+@pytest.mark.parametrize(
+    ("text", "unlabelled", "labelled", "expected"),
+    [
+        ("10", 60000, 100, 10.0),
+        ("0", 60000, 100, 0.0),
+        ("2.5e-1", 60000, 100, 0.25),
+        ("paper:0.1", 60000, 100, 0.1 * 60100 / 60000),
+        ("paper:2", 500, 500, 4.0),
+        ("adgm:0.1", 60000, 20, 300.0),
+        ("adgm:0.1", 60000, 50, 120.0),
+        ("adgm:0.1", 60000, 100, 60.0),
+        ("adgm:0.1", 24345, 500, 4.869),
+    ],
+)
+def test_label_weights(text, unlabelled, labelled, expected):
+    e = experiment("paper", label_weight=text)
+    assert e.label_weights(unlabelled, labelled) == pytest.approx((expected, expected), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "text_p", "expected"),
+    [
+        ("adgm:0.1", "same", (60.0, 60.0)),
+        ("adgm:0.1", "1", (60.0, 1.0)),
+        ("7", "paper:1", (7.0, 60100 / 60000)),
+        ("7", "0", (7.0, 0.0)),
+    ],
+)
+def test_the_weight_of_h_p_may_differ(text, text_p, expected):
+    e = experiment("paper", label_weight=text, label_weight_p=text_p)
+    assert e.label_weights(60000, 100) == pytest.approx(expected, rel=1e-12)  # (w_q, w_p)
+
+
+@pytest.mark.parametrize("name", ["label_weight", "label_weight_p"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "abc", "nan", "inf", "-1", "1e999", "paper:", "paper:x", "paper:nan", "adgm:-1", "beta:1", "a:b:1", ":1"],
+)
+def test_bad_label_weights_are_refused(name, text):
+    with pytest.raises(UserError, match=r"paper:BETA or adgm:BETA") as error:
+        experiment("paper", **{name: text})
+    assert str(error.value).startswith(f"{flag(name)} {text}:")
+
+
+# Hashes and names
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_training_hash_ignores_exactly_what_a_resumed_run_may_change(name):
+    before = experiment("paper")
+    after = copy.copy(before)
+    object.__setattr__(after, name, other_value(FIELDS[name]))  # past the checks: some fields have one choice only
+    assert after != before
+    assert (after.training_hash() == before.training_hash()) == (name in MAY_CHANGE)
+
+
+def test_a_resumed_run_may_change_its_length_and_its_evaluation():
+    length = {"epochs", "checkpoint_every"}
+    assert length | {"bn_eval", "iw_samples", "eval_images", "eval_seed", "estimator", "class_draws"} == MAY_CHANGE
+
+
+def default_folder(*flags):
+    return arguments.parse(flags, "mnist", "run")[1].folder.name
+
+
+def test_default_names():
+    assert default_folder("--preset", "short") == "mnist-cagem-100-short-s1"
+    assert default_folder("--preset", "smoke", "--labels", "20", "--seed", "3") == "mnist-cagem-20-smoke-s3"
+    # More epochs find the same run; other weights another one.
+    assert default_folder("--preset", "smoke", "--epochs", "9", "--iw-samples", "20") == "mnist-cagem-100-smoke-s1"
+    names = {default_folder("--preset", "smoke", *more) for more in [(), ("--label-seed", "2"), ("--wide", "33")]}
+    assert len(names) == 3
+    assert all(name.startswith("mnist-cagem-100-smoke-s1") for name in names)
+
+
+# Flags
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_tells_its_meaning_and_its_provenance(name):
+    facts = FIELDS[name].metadata
+    assert facts["help"].strip()
+    assert facts["source"].strip()
+    assert facts["role"] in ("training", "length", "evaluation")
+    default = FIELDS[name].default
+    assert not isinstance(default, float) or math.isfinite(default)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_help_tells_every_setting_with_default_and_provenance(name, help_text):
+    if name == "dataset":
+        assert flag(name) not in help_text  # each data set has a script of its own
+        return
+    facts, line = FIELDS[name].metadata, help_text[flag(name)]
+    presets = [f"; {preset}: {values[name]}" for preset, values in PRESETS.items() if name in values]
+    assert f"(default {FIELDS[name].default}{''.join(presets)})" in line
+    assert facts["help"] in line
+    assert f"[{facts['source']}]" in line
+    assert all(choice in line for choice in facts["choices"] or ())
+
+
+@pytest.mark.parametrize("name", ["--data-dir", "--out", "--name", "--resume", "--no-progress"])
+def test_help_tells_the_flags_of_the_job(name, help_text):
+    words = help_text[name].removeprefix("  " + name).split()
+    assert len(words) > 2
+
+
+def test_help_is_printed_and_ends_well(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main("mnist", ["--help"], "run_mnist.py")
+    assert stop.value.code == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("usage: run_mnist.py")
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("name", sorted(set(FIELDS) - {"dataset", "model", "engine", "devices", "preset"}))
+def test_every_flag_sets_its_field_and_no_other(name):
+    value = other_value(FIELDS[name])
+    base = {} if name != "clusters" else {"labels": 0}  # with labels, K is the number of classes
+    if isinstance(value, bool):
+        given = [flag(name) if value else flag(name).replace("--", "--no-")]
+    else:
+        given = [flag(name), str(value)]
+    for more, setting in base.items():
+        given += [flag(more), str(setting)]
+    e, _ = arguments.parse(given, "mnist", "run")
+    assert e == experiment("paper", **base, **{name: value})
+    assert getattr(e, name) != FIELDS[name].default
+
+
+def test_flags_are_not_abbreviated():
+    with pytest.raises(UserError, match="--epoch"):
+        arguments.parse(["--epoch", "3"], "mnist", "run")
+
+
+def test_a_job_changes_no_number(tmp_path):
+    plain, _ = arguments.parse(["--preset", "smoke"], "mnist", "run")
+    given = ["--preset", "smoke", "--out", str(tmp_path), "--name", "n", "--data-dir", "d", "--resume", "--no-progress"]
+    e, job = arguments.parse(given, "mnist", "run")
+    assert e == plain
+    assert (job.folder, str(job.data_dir), job.resume, job.quiet) == (tmp_path / "n", "d", True, True)
+
+
+def test_every_data_set_has_a_number_of_classes():
+    assert set(FIELDS["dataset"].metadata["choices"]) == set(config.CLASSES)
