@@ -51,7 +51,7 @@ def prepare() -> None:
     _restore_numpy_names()
     _set_theano_flags()
     _stand_in_for_pkg_resources()
-    if "theano" in sys.modules:
+    if sys.modules.get("theano") is not None:
         _repair_theano()
     elif not any(isinstance(finder, _AfterTheano) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AfterTheano())

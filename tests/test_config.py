@@ -149,6 +149,9 @@ def test_an_unknown_preset_is_refused_with_the_known_ones():
         ("10", 60000, 100, 10.0),
         ("0", 60000, 100, 0.0),
         ("2.5e-1", 60000, 100, 0.25),
+        ("0.123456789", 60000, 100, 0.123456789),  # to the last digit
+        ("1234567.5", 60000, 100, 1234567.5),
+        ("adgm:0.123456789", 60000, 100, 74.0740734),
         ("paper:0.1", 60000, 100, 0.1 * 60100 / 60000),
         ("paper:2", 500, 500, 4.0),
         ("adgm:0.1", 60000, 20, 300.0),
@@ -185,6 +188,12 @@ def test_bad_label_weights_are_refused(name, text):
     with pytest.raises(UserError, match=r"paper:BETA or adgm:BETA") as error:
         experiment("paper", **{name: text})
     assert str(error.value).startswith(f"{flag(name)} {text}:")
+
+
+@pytest.mark.parametrize("name", ["label_weight", "label_weight_p"])
+@pytest.mark.parametrize(("one", "other"), [("10", "10.0"), ("10", "1e1"), ("adgm:0.1", "adgm:.10")])
+def test_a_weight_may_be_spelt_in_several_ways(name, one, other):
+    assert experiment("smoke", **{name: one}).training_hash() == experiment("smoke", **{name: other}).training_hash()
 
 
 # Hashes and names
