@@ -74,7 +74,7 @@ def _stem(e: Experiment) -> str:
 
 def _nearest(folder: Path, e: Experiment) -> Path:
     """The newest run whose name begins alike, so that ``--resume`` can say which settings differ; else ``folder``."""
-    runs = [path.parent for path in folder.parent.glob(f"{_stem(e)}*/config.json")]
+    runs = [path.parent for end in ("", "-*") for path in folder.parent.glob(f"{_stem(e)}{end}/config.json")]
     return max(runs, key=lambda run: run.stat().st_mtime, default=folder)
 
 

@@ -272,7 +272,11 @@ def _plain_weight(text: str) -> str:
         weight = float(number)
     except ValueError:
         return text
-    return f"{reading}{colon}{weight:g}" if math.isfinite(weight) and bool(reading) == bool(colon) else text
+    return (
+        f"{reading}{colon}{weight!r}".removesuffix(".0")
+        if math.isfinite(weight) and bool(reading) == bool(colon)
+        else text
+    )
 
 
 def _check_fields(experiment: Experiment) -> None:

@@ -126,17 +126,19 @@ class Trainer:
             return ()
         saved = checkpoint.load(self.folder.path)
         facts = saved.attributes
+        shapes = {name: variable.get_value(borrow=True).shape for name, variable in self.step.state.items()}
+        shapes["log/sums"] = (sum(self._sizes.values()),)
         for key, now in self._identity().items():
             if facts.get(key) != now:
                 raise UserError(f"--resume: {saved.path} was made with another {key}; use another --name for a new run")
-        if facts["epoch"] + (facts["step"] > 0) > self.e.epochs:
-            done = f"{facts['epoch']} epochs and {facts['step']} steps"
-            raise UserError(f"--epochs {self.e.epochs}: {saved.path} has {done} already; give at least as many epochs")
-        shapes = {name: variable.get_value(borrow=True).shape for name, variable in self.step.state.items()}
-        if any(name not in saved.arrays or saved.arrays[name].shape != shape for name, shape in shapes.items()):
+        arrays_fit = all(name in saved.arrays and saved.arrays[name].shape == shape for name, shape in shapes.items())
+        if not arrays_fit or not {*POSITION, "log_size"} <= set(facts):
             raise UserError(
                 f"--resume: {saved.path} is of another version of parmesan_cagem; resume it with that version"
             )
+        if facts["epoch"] + (facts["step"] > 0) > self.e.epochs:
+            done = f"{facts['epoch']} epochs and {facts['step']} steps"
+            raise UserError(f"--epochs {self.e.epochs}: {saved.path} has {done} already; give at least as many epochs")
         for name, variable in self.step.state.items():
             variable.set_value(saved.arrays[name])
         self.position = Position(sums=saved.arrays["log/sums"], **{name: facts[name] for name in POSITION})

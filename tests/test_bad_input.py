@@ -250,9 +250,10 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("case", DAMAGE)
-@pytest.mark.parametrize("how", ["--data-dir", "CAGEM_DATA"])
-def test_bad_data_are_refused_in_one_line(case, how, copied_data, refused, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("how", "case"), [*(("--data-dir", case) for case in DAMAGE), ("CAGEM_DATA", "missing"), ("CAGEM_DATA", "corrupt")]
+)
+def test_bad_data_are_refused_in_one_line(how, case, copied_data, refused, monkeypatch, tmp_path):
     name, damage, words = DAMAGE[case]
     damage(copied_data / name)
     if how == "--data-dir":
