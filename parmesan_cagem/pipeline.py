@@ -77,6 +77,8 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
             print(warning, file=sys.stderr)
         trainer.run()
 
+        if e.class_draws < 100:
+            warnings.append(f"active units of z2 come from {e.class_draws} draws; fewer than 100 count too many")
         clock = time.monotonic()
         result = evaluation.evaluate(model, e, data, parts, engine, job.quiet)
         n_u, n_l = len(parts.unlabelled), len(parts.labelled)
