@@ -4,4 +4,4 @@ import pytest
 
 import parmesan_cagem  # noqa: F401
 
-pytest.register_assert_rewrite("checkpoints", "toy", "toy_step")
+pytest.register_assert_rewrite("checkpoints", "runs", "toy", "toy_step")
