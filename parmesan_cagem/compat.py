@@ -189,6 +189,10 @@ def _repair_theano() -> None:
         from theano.tensor.signal import pool
 
         _module("theano.tensor.signal.downsample", max_pool_2d=pool.pool_2d)
+    # Not a repair, but of the same moment: theano.function(..., mode="XLA").
+    from parmesan_cagem.engines.xla import linker
+
+    linker.register()
 
 
 def _module(name: str, **members: Any) -> types.ModuleType:

@@ -1,0 +1,6 @@
+"""Every conversion, registered by importing the modules that hold them."""
+
+from parmesan_cagem.engines.xla import indexing, random, scalars, shapes, tensors
+from parmesan_cagem.engines.xla.convert import Program, UnconvertibleOp, convert, convert_scalar
+
+__all__ = ["Program", "UnconvertibleOp", "convert", "convert_scalar", "indexing", "random", "scalars", "shapes", "tensors"]
