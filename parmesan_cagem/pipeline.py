@@ -68,9 +68,10 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
         )
         _say(job, f"{e.model.upper()}-{e.labels} on {e.dataset}: {data.source}; {folder.path}")
         _say(job, "versions: " + ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))
-        engine = engines.get(e.engine)
+        engine = engines.get(e.engine, e.devices, e.precision)
         model = CaGeM(e, data.train_images.shape[1])
-        _say(job, "compiling the training graph (a minute or two the first time)")
+        duration = "a minute or two the first time" if e.engine == "c" else "about ten seconds"
+        _say(job, f"compiling the training graph for engine {e.engine} ({duration})")
         trainer = Trainer(e, data, parts, model, engine, folder, signals, job.quiet)
         warnings = list(trainer.restore()) if job.resume else []
         for warning in warnings:

@@ -38,15 +38,26 @@ class TheanoC:
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
         return theano.function(list(inputs), list(outputs), mode=self._mode, name=name, on_unused_input="ignore")
 
-    def steps(
-        self, inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str
-    ) -> Callable[..., Arrays]:
-        step = theano.function(
-            list(inputs), list(outputs), updates=list(updates), mode=self._mode, name=name, on_unused_input="ignore"
+    def steps(self, inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str) -> CSteps:
+        return CSteps(
+            theano.function(
+                list(inputs), list(outputs), updates=list(updates), mode=self._mode, name=name, on_unused_input="ignore"
+            )
         )
 
-        def run_block(*sequences: np.ndarray) -> Arrays:
-            per_step = [step(*values) for values in zip(*sequences, strict=True)]
-            return [np.stack(values) for values in zip(*per_step, strict=True)]
 
-        return run_block
+class CSteps:
+    """Calls a compiled step once for each step of a block; its state is always in the shared variables."""
+
+    def __init__(self, step: Callable[..., Arrays]) -> None:
+        self._step = step
+
+    def __call__(self, *sequences: np.ndarray) -> Arrays:
+        per_step = [self._step(*values) for values in zip(*sequences, strict=True)]
+        return [np.stack(values) for values in zip(*per_step, strict=True)]
+
+    def prepare(self, *sequences: np.ndarray) -> None:
+        """Nothing to do: it is compiled."""
+
+    def pull(self) -> None:
+        """Nothing to do: the state is in the shared variables."""

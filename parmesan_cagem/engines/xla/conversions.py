@@ -3,4 +3,14 @@
 from parmesan_cagem.engines.xla import indexing, random, scalars, shapes, tensors
 from parmesan_cagem.engines.xla.convert import Program, UnconvertibleOp, convert, convert_scalar
 
-__all__ = ["Program", "UnconvertibleOp", "convert", "convert_scalar", "indexing", "random", "scalars", "shapes", "tensors"]
+__all__ = [
+    "Program",
+    "UnconvertibleOp",
+    "convert",
+    "convert_scalar",
+    "indexing",
+    "random",
+    "scalars",
+    "shapes",
+    "tensors",
+]

@@ -24,7 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 from theano.graph.basic import Apply, Constant
 from theano.graph.fg import FunctionGraph
-from theano.tensor.elemwise import CAReduce, Elemwise
+from theano.scalar.basic import Composite
+from theano.tensor.elemwise import Elemwise
+
+from parmesan_cagem.engines.xla import products
 
 FOLDED_ELEMENTS = 4096  # larger arrays are made on the device rather than stored in the program
 
@@ -56,11 +59,11 @@ def check(nodes: Sequence[Apply]) -> None:
     for node in nodes:
         if convert.dispatch(type(node.op)) is convert.dispatch(object):
             raise _unconvertible(node.op, node)
-        scalar_op = node.op.scalar_op if isinstance(node.op, Elemwise | CAReduce) else None
         if isinstance(node.op, Elemwise):
+            scalar_op = node.op.scalar_op
             if convert_scalar.dispatch(type(scalar_op)) is convert_scalar.dispatch(object):
                 raise _unconvertible(scalar_op, node)
-            if hasattr(scalar_op, "fgraph"):  # Composite
+            if isinstance(scalar_op, Composite):
                 for inner in scalar_op.fgraph.toposort():
                     if convert_scalar.dispatch(type(inner.op)) is convert_scalar.dispatch(object):
                         raise _unconvertible(inner.op, inner)
@@ -82,13 +85,16 @@ class Program:
     ----------
     fgraph : FunctionGraph
         Optimised.
+    precision : str
+        Of its matrix products, one of ``products.PRECISIONS``.
 
     Raises
     ------
     UnconvertibleOp
     """
 
-    def __init__(self, fgraph: FunctionGraph) -> None:
+    def __init__(self, fgraph: FunctionGraph, precision: str = "float32") -> None:
+        self.precision = precision
         self.nodes = fgraph.toposort()
         check(self.nodes)
         self.inputs, self.outputs = list(fgraph.inputs), list(fgraph.outputs)
@@ -100,9 +106,10 @@ class Program:
         def value(variable: Any) -> Any:
             return variable.data if isinstance(variable, Constant) else known[variable]
 
-        for node in self.nodes:
-            results = apply(node, [value(variable) for variable in node.inputs])
-            known.update(zip(node.outputs, results, strict=True))
+        with products.precision(self.precision):
+            for node in self.nodes:
+                results = apply(node, [value(variable) for variable in node.inputs])
+                known.update(zip(node.outputs, results, strict=True))
         return [value(variable) for variable in self.outputs]
 
 

@@ -24,7 +24,7 @@ class XLALinker(LocalLinker):
     Inputs and results are NumPy arrays, so shared variables keep their Theano meaning. Results are copies.
     """
 
-    fgraph: FunctionGraph | None = None
+    fgraph: Any = None  # a FunctionGraph, once accepted
 
     def accept(self, fgraph: FunctionGraph, no_recycling: Any = None, profile: Any = None) -> XLALinker:
         linker = self if self.fgraph is None else copy.copy(self)
@@ -58,7 +58,9 @@ class XLALinker(LocalLinker):
         thunk.inputs, thunk.outputs, thunk.lazy = ins, outs, False  # type: ignore[attr-defined]
         thunk.allow_gc, thunk.storage_map = False, storage_map  # type: ignore[attr-defined]
         inputs = [Container(variable, cell) for variable, cell in zip(fgraph.inputs, ins, strict=True)]
-        outputs = [Container(variable, cell, readonly=True) for variable, cell in zip(fgraph.outputs, outs, strict=True)]
+        outputs = [
+            Container(variable, cell, readonly=True) for variable, cell in zip(fgraph.outputs, outs, strict=True)
+        ]
         return thunk, inputs, outputs, [thunk], program.nodes
 
 

@@ -1,4 +1,4 @@
-"""Theano's MRG31k3p random streams in XLA, bit for bit (L'Ecuyer & Touzin, 2000; constants as in theano.sandbox.rng_mrg).
+"""Theano's MRG31k3p random streams in XLA, bit for bit (L'Ecuyer & Touzin, 2000; constants of theano.sandbox.rng_mrg).
 
 A stream's state is six int32, ``(x11, x12, x13, x21, x22, x23)``. Number i of a call comes from stream ``i mod n``, so
 the n streams advance together and a call of m numbers is ``ceil(m / n)`` rounds of vector arithmetic.
@@ -89,7 +89,7 @@ def _mrg_uniform(op: mrg_uniform, node: Apply, states: Any, size: Any) -> Any:
 def _multinomial(op: MultinomialFromUniform, node: Apply, p: Any, uniforms: Any, draws: Any) -> Any:
     # Outcome j is drawn when the running sum of p first exceeds the uniform number at j. Sums in Theano's order.
     count = int(static(draws, node, "the number of draws"))
-    sums = []
+    sums: list[Any] = []
     for j in range(p.shape[1]):
         sums.append(p[:, j] if j == 0 else sums[-1] + p[:, j])
     below = jnp.stack(sums, axis=1)[None] <= uniforms.reshape(count, -1, 1)  # (draws, rows, K)

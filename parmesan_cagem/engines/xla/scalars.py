@@ -49,7 +49,7 @@ ARITHMETIC: dict[type, Callable[..., Any]] = {
     S.Pow: jnp.power,
     S.ScalarMaximum: jnp.maximum,
     S.ScalarMinimum: jnp.minimum,
-    S.Clip: lambda x, low, high: jnp.where(x < low, low, jnp.where(x > high, high, x)),
+    S.Clip: lambda x, low, high: jnp.minimum(jnp.maximum(x, low), high),
     S.Identity: lambda x: x,
     S.Neg: jnp.negative,
     S.Abs: jnp.abs,

@@ -71,7 +71,7 @@ def _prod_without_zeros(op: ProdWithoutZeros, node: Apply, x: Any) -> Any:
     return jnp.prod(jnp.where(x == 0, 1, x), axis=op.axis, dtype=node.outputs[0].dtype)
 
 
-REDUCTIONS = {
+REDUCTIONS: dict[type, Any] = {
     S.Add: jnp.sum,
     S.Mul: jnp.prod,
     S.ScalarMaximum: jnp.max,
@@ -125,7 +125,7 @@ def _batched_dot(op: BatchedDot, node: Apply, x: Any, y: Any) -> Any:
 
 @convert.register(CumOp)
 def _cumulative(op: CumOp, node: Apply, x: Any) -> Any:
-    return (jnp.cumsum if op.mode == "add" else jnp.cumprod)(x, axis=op.axis)
+    return jnp.cumsum(x, axis=op.axis) if op.mode == "add" else jnp.cumprod(x, axis=op.axis)
 
 
 @convert.register(nnet.Softmax)
