@@ -106,7 +106,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
             "label_indices_sha256": parts.labelled_sha256,
             "label_weight": {"q": w_q, "p": w_p, "given": e.label_weight, "given_p": e.label_weight_p},
             "engine": e.engine,
-            "device": provenance.device_name(),
+            "device": engine.device,
             "versions": provenance.versions(),
             "git": provenance.git_state(),
             "started": trainer.position.started,

@@ -38,9 +38,18 @@ class Steps(Protocol):
 
 
 class Engine(Protocol):
-    """Compiles Theano expressions."""
+    """Compiles Theano expressions.
+
+    Attributes
+    ----------
+    name : str
+        ``Experiment.engine``.
+    device : str
+        What it runs on, for the record.
+    """
 
     name: str
+    device: str
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
         """Compile ``outputs`` of ``inputs`` into a callable from arrays to a list of arrays."""

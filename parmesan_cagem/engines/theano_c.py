@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import theano
 
-from parmesan_cagem import compat
+from parmesan_cagem import compat, provenance
 from parmesan_cagem.engines import Arrays, Updates
 
 
@@ -33,6 +33,7 @@ class TheanoC:
             compat.require_toolchain()
         # Adam scales every gradient and squares it too; folding the scale into the product would compute it twice.
         fast_run = theano.compile.mode.Mode(linker="cvm", optimizer="fast_run")
+        self.device = provenance.device_name()
         self._mode = mode or fast_run.excluding("local_dot22_to_dot22scalar")
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:

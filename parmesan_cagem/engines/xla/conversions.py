@@ -3,14 +3,6 @@
 from parmesan_cagem.engines.xla import indexing, random, scalars, shapes, tensors
 from parmesan_cagem.engines.xla.convert import Program, UnconvertibleOp, convert, convert_scalar
 
-__all__ = [
-    "Program",
-    "UnconvertibleOp",
-    "convert",
-    "convert_scalar",
-    "indexing",
-    "random",
-    "scalars",
-    "shapes",
-    "tensors",
-]
+TABLES = (indexing, random, scalars, shapes, tensors)
+
+__all__ = ["TABLES", "Program", "UnconvertibleOp", "convert", "convert_scalar"]

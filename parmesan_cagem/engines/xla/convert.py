@@ -10,8 +10,8 @@ It receives the Op, the node (for dtypes and the number of dimensions) and the v
 the value of the output, or a tuple of them.
 
 A value is *static* when it is NumPy's (constants, shapes, and whatever is computed from them) and *traced* when it is
-JAX's. XLA needs to know every shape, so a node with only static inputs is evaluated by Theano's own Python code and stays
-static; functions that need a shape or a slice ask for it with :func:`static`.
+JAX's. XLA needs to know every shape, so a node with only static inputs is evaluated by Theano's own Python code and
+stays static; functions that need a shape or a slice ask for it with :func:`static`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from parmesan_cagem import provenance
 from parmesan_cagem.errors import UserError
 
 Place = Callable[[Any], jax.Array]
@@ -37,14 +38,18 @@ class Devices:
         found = jax.devices()
         if count > len(found):
             kind = found[0].platform
-            simulate = (
-                f"; to simulate: XLA_FLAGS=--xla_force_host_platform_device_count={count}" if kind == "cpu" else ""
-            )
-            raise UserError(
-                f"--devices {count}: JAX sees {len(found)} {kind} device(s); use at most that many{simulate}"
-            )
+            flag = f"XLA_FLAGS=--xla_force_host_platform_device_count={count}"
+            hint = f", or simulate them: {flag}" if kind == "cpu" else ""
+            raise UserError(f"--devices {count}: JAX sees {len(found)} of kind {kind}; use at most that many{hint}")
         self.count = count
         self._mesh = Mesh(np.array(found[:count]), ("batch",))
+
+    @property
+    def name(self) -> str:
+        """What they are, for the record."""
+        first = self._mesh.devices.flat[0]
+        kind = provenance.device_name() if first.platform == "cpu" else first.device_kind
+        return kind if self.count == 1 else f"{self.count} x {kind}"
 
     @property
     def replicated(self) -> Any:

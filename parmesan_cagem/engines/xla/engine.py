@@ -39,6 +39,7 @@ class XLA:
         platform.enable_compile_cache()
         self._devices = Devices(devices)
         self._precision = precision
+        self.device = self._devices.name
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
         """Compile ``outputs`` of ``inputs``; shared variables stay on the device until they are set."""

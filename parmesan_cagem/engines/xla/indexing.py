@@ -25,7 +25,7 @@ def _index(value: Any, node: Apply) -> Any:
         return None
     if is_static(value) and getattr(value, "ndim", 0) == 0 and not isinstance(value, bool):
         return int(value)
-    if getattr(value, "dtype", None) == bool and not is_static(value):
+    if not is_static(value) and jnp.issubdtype(value.dtype, jnp.bool_):
         raise NotImplementedError(f"engine xla: {node} selects by a mask that depends on data: no static shape")
     return value
 
