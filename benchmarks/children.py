@@ -49,10 +49,10 @@ class Child:
     def ask(self, method: str, *arguments: Any) -> Answer:
         """Call a method of the object. Raises RuntimeError with the child's traceback, or that it died."""
         time.sleep(PAUSE)
-        self._pipe.send((method, arguments))
         try:
+            self._pipe.send((method, arguments))
             failed, answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise RuntimeError(f"{self.name}: its process died") from None
         if failed:
             raise RuntimeError(f"{self.name}: {answer}")

@@ -96,12 +96,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     rule = [(":" + "-" * (w + 1)) if i == 0 else ("-" * (w + 1) + ":") for i, w in enumerate(widths)]
-    lines = [
-        "| "
-        + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in [header, *rows]
-    ]
-    return "\n".join([f"{lines[0]} |", f"|{'|'.join(rule)}|", *(f"{line} |" for line in lines[1:])])
+    lines = []
+    for first, *others in [header, *rows]:
+        cells = [first.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
 
 
 def write(path: Path | None, result: dict[str, Any]) -> None:

@@ -4,11 +4,11 @@
     python -m benchmarks.step_time --only c jax --batch 100 --rounds 5 --json step_time.json
 
 First every contestant takes three steps with the weights, batches and noise of engine c, and must agree with it in all
-outputs, gradients and weights; nobody is timed who does not. Then each runs in a process of its own, which sleeps while
-it is not its turn: in every round each runs one block of steps, in an order that rotates. Times are medians over rounds,
-ratios are taken within a round, FLOPs are counted from the shapes (benchmarks/flops.py) and held against the fastest
-square matrix product that any BLAS at hand makes in the same rounds. Peak memory is resident memory, of stepping and,
-with compiling, since the start. Run it on a machine that does nothing else.
+outputs, gradients and weights; nobody is timed who does not. Then each runs in a process of its own, which sleeps
+while it is not its turn: in every round each runs one block of steps, in an order that rotates. Times are medians over
+rounds, ratios are taken within a round, FLOPs are counted from the shapes (benchmarks/flops.py) and held against the
+fastest square matrix product that any BLAS at hand makes in the same rounds. Peak memory is resident memory, of
+stepping and, with compiling, since the start. Run it on a machine that does nothing else.
 
 PyTorch is no dependency of the package. To have it compete: pip install torch==2.13.0
 """
@@ -32,6 +32,7 @@ IDLE = 0.05  # share of a core beyond which a waiting contestant disturbs the ot
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Check, measure, report; 1 if a contestant does other mathematics."""
     parser = rounds.arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--batch", nargs="+", type=int, default=[100, 256], help="unlabelled images a step")
@@ -148,20 +149,13 @@ def report(facts: dict[str, Any], batches: list[dict[str, Any]], baseline: str, 
                 ]
             )
         print(
-            f"{found['batch']} unlabelled and {found['labelled']} labelled images a step, {found['flops'] / 1e9:.1f} GFLOP; "
+            f"{found['batch']} unlabelled and {found['labelled']} labelled images a step, "
+            f"{found['flops'] / 1e9:.1f} GFLOP; "
             f"sgemm of {found['sgemm']['n']}: {peak:.0f} GFLOP/s ({found['sgemm']['fastest']}); "
             f"{len(base)} rounds of {steps} steps: median (smallest to largest)\n"
         )
-        header = [
-            "",
-            "s a step",
-            f"ratio to {baseline}",
-            "GFLOP/s",
-            "of sgemm",
-            "MiB",
-            "MiB, compiling too",
-            "first block, s",
-        ]
+        memory = ("MiB", "MiB, compiling too", "first block, s")
+        header = ["", "s a step", f"ratio to {baseline}", "GFLOP/s", "of sgemm", *memory]
         print(rounds.table(header, rows) + "\n")
 
 
