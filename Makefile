@@ -1,5 +1,5 @@
 # One environment, .venv, made from hash-locked requirements; `make help` lists what can be done with it.
-# Variables: PYTHON (a Python 3.11; found by itself otherwise), ARGS (extra flags for demo, test, test-slow, lock).
+# Variables: PYTHON (a Python 3.11; found by itself otherwise), ARGS (extra flags for demo, test, test-slow, bench, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -37,6 +37,12 @@ test: lint types ## lint, types and the quick tests
 .PHONY: test-slow
 test-slow: .venv/.installed ## the tests that take minutes
 	$(PYTEST) -m "slow and not gpu" --timeout 3600 $(ARGS)
+
+# Engines c and xla beside hand-written JAX and, where it is installed, PyTorch; on a machine that does nothing else.
+.PHONY: bench
+bench: .venv/.installed ## time the training step and the bound against their peers; JSON in benchmarks/results (ARGS="--rounds 3")
+	$(BIN)/python -m benchmarks.step_time --json benchmarks/results/step_time.json $(ARGS)
+	$(BIN)/python -m benchmarks.iw_bound --json benchmarks/results/iw_bound.json $(ARGS)
 
 .PHONY: lint
 lint: .venv/.installed ## ruff: rules and format, changes nothing
