@@ -114,6 +114,7 @@ def on_block(trainer, action):
         values = run_block(*inputs)
         return action(next(count), inputs, values) or values
 
+    run.prepare, run.pull = run_block.prepare, run_block.pull
     trainer._run_block = run
     return trainer
 
