@@ -32,8 +32,9 @@ class _Cast:
     """``numpy.cast[dtype](value)``."""
 
     def __getitem__(self, dtype: Any) -> Callable[[Any], np.ndarray]:
-        # A Theano type is no dtype, but has one.
-        return lambda value: np.asarray(value).astype(getattr(dtype, "dtype", dtype))
+        if not isinstance(dtype, type):
+            dtype = getattr(dtype, "dtype", dtype)  # a Theano type is no dtype, but has one
+        return lambda value: np.asarray(value).astype(dtype)
 
 
 # Names that NumPy 1.20 to 2.0 dropped and Theano still reads. All are needed: without `complex` nothing crashes at
