@@ -169,6 +169,10 @@ def _repair_theano() -> None:
     from parmesan_cagem import compat_theano  # imports Theano
 
     compat_theano.repair()
+    # Not a repair, but of the same moment: theano.function(..., mode="XLA").
+    from parmesan_cagem.engines.xla import linker
+
+    linker.register()
 
 
 class _AroundTheano(importlib.abc.MetaPathFinder):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from parmesan_cagem import engines
 from parmesan_cagem.errors import UserError
 
 CLASSES = {"mnist": 10}
@@ -144,7 +145,16 @@ class Experiment:
     class_draws: int = option(100, "draws averaged in the classifiers' probabilities", minimum=1, role="evaluation")
 
     # machine
-    engine: str = option("c", "what executes the Theano graph: c = Theano's own C code", choices=("c",))
+    engine: str = option(
+        engines.default(),
+        "what executes the Theano graph: xla (the default where JAX is installed), or c = Theano's own C code",
+        choices=("xla", "c"),
+    )
+    precision: str = option(
+        "float32",
+        "matrix products of engine xla: float32, tf32 (NVIDIA GPUs) or bf16; sums and weights stay float32",
+        choices=("float32", "tf32", "bf16"),
+    )
     devices: int = option(1, "devices that share a batch (engine c has one)", minimum=1)
     checkpoint_every: int = option(1, "epochs between checkpoints", minimum=1, role="length")
 
@@ -153,8 +163,21 @@ class Experiment:
         for name in ("label_weight", "label_weight_p"):  # 10 and 10.0 are one setting
             object.__setattr__(self, name, _plain_weight(getattr(self, name)))
         self._check_labels()
-        if self.engine == "c" and self.devices != 1:
-            raise UserError(f"--devices {self.devices}: engine c runs on one device; use --devices 1")
+        if self.engine == "c":
+            if self.devices != 1:
+                raise UserError(f"--devices {self.devices}: engine c runs on one device; use --devices 1")
+            if self.precision != "float32":
+                raise UserError(f"--precision {self.precision}: engine c has float32 only; use --engine xla")
+        for flag, size in (("batch-size", self.batch_size), ("labelled-batch-size", self._labelled_rows())):
+            if size % self.devices:
+                below = size - size % self.devices
+                nearest = f"{below} or {below + self.devices}" if below else f"{self.devices}"
+                raise UserError(
+                    f"--{flag} {size} --devices {self.devices}: a batch is cut into equal parts; use --{flag} {nearest}"
+                )
+
+    def _labelled_rows(self) -> int:
+        return min(self.labelled_batch_size, self.labels)
 
     def _check_labels(self) -> None:
         classes = CLASSES[self.dataset]

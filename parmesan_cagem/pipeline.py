@@ -68,9 +68,10 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
         )
         _say(job, f"{e.model.upper()}-{e.labels} on {e.dataset}: {data.source}; {folder.path}")
         _say(job, "versions: " + ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))
-        engine = engines.get(e.engine)
+        engine = engines.get(e.engine, e.devices, e.precision)
         model = CaGeM(e, data.train_images.shape[1])
-        _say(job, "compiling the training graph (a minute or two the first time)")
+        duration = "a minute or two the first time" if e.engine == "c" else "about ten seconds"
+        _say(job, f"compiling the training graph for engine {e.engine} ({duration})")
         trainer = Trainer(e, data, parts, model, engine, folder, signals, job.quiet)
         warnings = list(trainer.restore()) if job.resume else []
         for warning in warnings:
@@ -105,7 +106,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
             "label_indices_sha256": parts.labelled_sha256,
             "label_weight": {"q": w_q, "p": w_p, "given": e.label_weight, "given_p": e.label_weight_p},
             "engine": e.engine,
-            "device": provenance.device_name(),
+            "device": engine.device,
             "versions": provenance.versions(),
             "git": provenance.git_state(),
             "started": trainer.position.started,

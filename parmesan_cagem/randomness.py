@@ -8,7 +8,8 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from theano.sandbox.rng_mrg import MRG_RandomStream
+from numpy.typing import NDArray
+from theano.sandbox import rng_mrg
 from theano.tensor.var import TensorVariable
 
 
@@ -35,6 +36,44 @@ def noise(seed: int, purpose: Purpose, item: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed * 64 + int(purpose), item], dtype=np.uint64)))
 
 
+class QuickStreams(rng_mrg.MRG_RandomStream):
+    """Theano's streams, whose starts are computed here in NumPy: the same numbers, two seconds sooner, no compiler.
+
+    Theano compiles a C function for one jump of one stream and calls it for each of thousands. Starts are a geometric
+    sequence of matrices applied to one state, so doubling finds them all in a few vectorised products.
+    """
+
+    rstate: NDArray[np.int32]
+
+    def get_substream_rstates(self, n_streams: int, dtype: str, inc_rstate: bool = True) -> NDArray[np.int32]:
+        """The starts of ``n_streams`` streams, 2^72 numbers apart, (n_streams, 6); then jump 2^134 numbers."""
+        starts = np.asarray(self.rstate, dtype=np.int64)[None]  # (1, 6)
+        jump = (rng_mrg.A1p72, rng_mrg.A2p72)
+        while len(starts) < n_streams:
+            starts = np.concatenate([starts, _jumped(starts, jump)])
+            jump = (_modular(jump[0], jump[0], rng_mrg.M1), _modular(jump[1], jump[1], rng_mrg.M2))
+        if inc_rstate:
+            self.inc_rstate()
+        return starts[:n_streams].astype(np.int32)
+
+    def inc_rstate(self) -> None:
+        """Jump 2^134 numbers, to where the next call's streams start."""
+        state = np.asarray(self.rstate, dtype=np.int64)[None]
+        self.rstate = _jumped(state, (rng_mrg.A1p134, rng_mrg.A2p134))[0].astype(np.int32)
+
+
+def _jumped(states: NDArray[np.int64], jump: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Apply the matrices of both components to (n, 6) states."""
+    first = _modular(states[:, :3], jump[0].T, rng_mrg.M1)
+    return np.concatenate([first, _modular(states[:, 3:], jump[1].T, rng_mrg.M2)], axis=1)
+
+
+def _modular(a: NDArray[np.int64], b: NDArray[np.int64], modulus: np.int32) -> NDArray[np.int64]:
+    """``a @ b`` modulo 2^31 or less: every product fits int64, their sum would not, so each is reduced first."""
+    terms = (a[:, :, None] * b[None, :, :]) % int(modulus)  # (n, 3, 3)
+    return terms.sum(axis=1) % int(modulus)
+
+
 class NamedStreams:
     """MRG31k3p streams of a graph, one per name, none overlapping (each starts 2^72 numbers or more after another).
 
@@ -51,7 +90,7 @@ class NamedStreams:
 
     def __init__(self, seed: int) -> None:
         words = generator(seed, Purpose.GRAPH).integers(1, 2147462579, size=6)
-        self._rng = MRG_RandomStream([int(word) for word in words])
+        self._rng = QuickStreams([int(word) for word in words])
         self.states: OrderedDict[str, Any] = OrderedDict()
 
     def normal(self, name: str, shape: tuple[int, int]) -> TensorVariable:

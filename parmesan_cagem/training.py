@@ -26,7 +26,8 @@ from parmesan_cagem.progress import Progress
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
 
-BLOCK = 10  # steps between two looks at signals, NaNs and the progress bar
+BLOCK = 10  # steps between two looks at signals, NaNs and the progress bar; more where they are quick
+BLOCK_SECONDS = 1.0  # what a block should take at most
 POSITION = ("epoch", "step", "seconds", "epoch_seconds", "started", "peak_memory_bytes")  # a checkpoint's plain values
 
 
@@ -106,6 +107,8 @@ class Trainer:
             self.step.inputs, list(self.step.outputs.values()), self.step.updates.items(), "train"
         )
         watched = [indices for indices in (labelled, partition.heldout) if len(indices)]
+        self._block = BLOCK
+        self._run_block.prepare(*next(self._blocks()))
         self._monitor = compile_monitor(model, e, engine) if watched else None
         self._watched = {
             name: (binarize(images[i], e.pixel_scale, e.seed, i), labels[i])
@@ -147,6 +150,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of exactly this moment: whoever restores it continues bit for bit."""
+        self._run_block.pull()
         arrays = {name: variable.get_value(borrow=True) for name, variable in self.step.state.items()}
         arrays["log/sums"] = self._sums()
         arrays["labels/indices"] = self.partition.labelled
@@ -185,9 +189,12 @@ class Trainer:
                 p.sums = self._sums() + per_step
             p.step += len(inputs[0])
             self._count_seconds(clock)
+            if time.monotonic() - clock < BLOCK_SECONDS / 2 and len(inputs[0]) == self._block:
+                self._block *= 2
             progress.advance(len(inputs[0]), f"epoch {p.epoch + 1}  F {self._means()['F']:.2f}")
             self.signals.check()
         clock = time.monotonic()
+        self._run_block.pull()
         entry = self._entry()
         self._count_seconds(clock)
         entry["seconds"] = p.epoch_seconds
@@ -210,8 +217,8 @@ class Trainer:
         """The inputs of the epoch's remaining blocks of steps."""
         p, parts = self.position, self.partition
         sequences = epoch_inputs(self.e, p.epoch, len(parts.unlabelled), len(parts.labelled))
-        for start in range(p.step, self.steps_per_epoch, BLOCK):
-            yield [sequence[start : start + BLOCK] for sequence in sequences]
+        while p.step < self.steps_per_epoch:
+            yield [sequence[p.step : p.step + self._block] for sequence in sequences]
 
     def _guard(self, inputs: list[np.ndarray], values: list[np.ndarray]) -> None:
         bad = ~np.isfinite(epoch_log.flat(values)).all(axis=1)

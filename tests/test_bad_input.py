@@ -126,7 +126,7 @@ def refused(tmp_path, monkeypatch, capsys, whole_mnist):
             # Rather fail than train, and unless told otherwise, than write the run's first file.
             patch.setattr(Signals, "deferred", begin)
             patch.setattr("parmesan_cagem.engines.check", lambda name: None)
-            patch.setattr("parmesan_cagem.engines.get", lambda name: NothingCompiled())
+            patch.setattr("parmesan_cagem.engines.get", lambda *settings: NothingCompiled())
             if not begins:
                 patch.setattr("parmesan_cagem.pipeline.files.write_json", begin)
             status = pipeline.main("mnist", given, "run_mnist.py")

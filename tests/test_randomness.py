@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import theano
+from theano.sandbox import rng_mrg
 
-from parmesan_cagem.randomness import NamedStreams, Purpose
+from parmesan_cagem.randomness import NamedStreams, Purpose, QuickStreams
 
 
 def stream_draws():
@@ -40,6 +41,17 @@ def test_streams_are_a_function_of_the_seed():
     values = [streams.states["eps_z1"].get_value() for streams in (one, same, other)]
     assert np.array_equal(values[0], values[1])
     assert not (values[0] == values[2]).all(axis=1).any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_quick_starts_are_theanos(count):
+    seed = [5, 2147483646, 3, 2147462578, 1, 7]
+    quick, theanos = QuickStreams(seed), rng_mrg.MRG_RandomStream(seed)
+    for _ in range(2):
+        starts = quick.get_substream_rstates(count, "float32")
+        assert starts.dtype == np.int32
+        np.testing.assert_array_equal(starts, theanos.get_substream_rstates(count, "float32"))
+        np.testing.assert_array_equal(quick.rstate, theanos.rstate)
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])

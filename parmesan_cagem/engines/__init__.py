@@ -1,40 +1,68 @@
 """Engines execute Theano graphs. They know nothing of CaGeM; the rest knows nothing of them but this interface.
 
-A second engine is a module beside ``theano_c`` with a class that offers :class:`Engine`, and a line in :func:`get`.
+Another engine is a module with a class that offers :class:`Engine`, and a line in :func:`get`.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from parmesan_cagem import compat
+from parmesan_cagem.errors import UserError
 
 Updates = Iterable[tuple[Any, Any]]
 Arrays = list[np.ndarray]
 
 
+class Steps(Protocol):
+    """A compiled training step, ready to run in blocks."""
+
+    def __call__(self, *sequences: np.ndarray) -> Arrays:
+        """Run a block of steps: one array for each input, with a leading axis of steps.
+
+        The updates are applied after each step. Returns, for each output, its values stacked along that axis.
+        """
+        ...
+
+    def prepare(self, *sequences: np.ndarray) -> None:
+        """Compile for blocks of inputs like these, if that is still to be done; runs nothing."""
+        ...
+
+    def pull(self) -> None:
+        """Write the present state into the shared variables: before it, ``get_value`` may give an older one."""
+        ...
+
+
 class Engine(Protocol):
-    """Compiles Theano expressions."""
+    """Compiles Theano expressions.
+
+    Attributes
+    ----------
+    name : str
+        ``Experiment.engine``.
+    device : str
+        What it runs on, for the record.
+    """
 
     name: str
+    device: str
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
         """Compile ``outputs`` of ``inputs`` into a callable from arrays to a list of arrays."""
         ...
 
-    def steps(
-        self, inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str
-    ) -> Callable[..., Arrays]:
-        """Compile a training step into a callable that runs a block of steps.
-
-        The callable takes one array for each input, with a leading axis of steps; applies ``updates`` after each step;
-        and returns, for each output, its values stacked along that axis. Shared variables hold their new values
-        (``get_value``) when the callable returns; an engine may keep them elsewhere in between.
-        """
+    def steps(self, inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str) -> Steps:
+        """Compile a training step. Values set in shared variables between blocks (``set_value``) count."""
         ...
+
+
+def default() -> str:
+    """``xla`` where JAX is installed, else ``c``."""
+    return "xla" if importlib.util.find_spec("jax") else "c"
 
 
 def check(name: str) -> None:
@@ -47,18 +75,25 @@ def check(name: str) -> None:
     """
     if name == "c":
         compat.require_toolchain()
+    elif importlib.util.find_spec("jax") is None:
+        raise UserError("--engine xla: JAX is not installed; pip install jax, or use --engine c")
 
 
-def get(name: str) -> Engine:
+def get(name: str, devices: int = 1, precision: str = "float32") -> Engine:
     """The engine of that name (``Experiment.engine``).
 
     Raises
     ------
     UserError
-        When what the engine needs is not installed.
+        What the engine needs is not installed, or there are fewer devices.
     """
+    check(name)
     if name == "c":
         from parmesan_cagem.engines.theano_c import TheanoC
 
         return TheanoC()
+    if name == "xla":
+        from parmesan_cagem.engines.xla.engine import XLA
+
+        return XLA(devices, precision)
     raise ValueError(f"no engine is named {name!r}")

@@ -1,0 +1,68 @@
+"""The engine that the rest of the package calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import theano
+
+from parmesan_cagem.engines import Arrays, Updates
+from parmesan_cagem.engines.xla import platform
+from parmesan_cagem.engines.xla.blocks import Block
+from parmesan_cagem.engines.xla.conversions import Program
+from parmesan_cagem.engines.xla.devices import Devices
+from parmesan_cagem.engines.xla.state import DeviceState
+
+
+class XLA:
+    """Theano's graph optimiser, then XLA.
+
+    Parameters
+    ----------
+    devices : int
+        Devices that share a training batch.
+    precision : {"float32", "tf32", "bf16"}
+        Of the matrix products in training and evaluation.
+
+    Raises
+    ------
+    UserError
+        There are fewer devices.
+    """
+
+    name = "xla"
+
+    def __init__(self, devices: int = 1, precision: str = "float32") -> None:
+        platform.enable_compile_cache()
+        self._devices = Devices(devices)
+        self._precision = precision
+        self.device = self._devices.name
+
+    def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
+        """Compile ``outputs`` of ``inputs``; shared variables stay on the device until they are set."""
+        function = self._theano(inputs, outputs, [], name)
+        program = Program(function.maker.fgraph, self._precision)
+        state = DeviceState(function.input_storage[len(inputs) :], self._devices.everywhere)
+        dtypes = [variable.dtype for variable in program.inputs[: len(inputs)]]
+        run = jax.jit(lambda *values: program(*values))
+
+        def call(*values: Any) -> Arrays:
+            with platform.x64():
+                arrays = [np.asarray(value, dtype) for value, dtype in zip(values, dtypes, strict=True)]
+                return [np.array(result) for result in jax.device_get(run(*arrays, *state.push()))]
+
+        return call
+
+    def steps(self, inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str) -> Block:
+        """Compile a training step into a loop on the device; see :class:`Block`."""
+        function = self._theano(inputs, outputs, updates, name)
+        return Block(function, len(inputs), len(outputs), self._devices, self._precision)
+
+    @staticmethod
+    def _theano(inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str) -> Any:
+        return theano.function(
+            list(inputs), list(outputs), updates=list(updates), mode="XLA", name=name, on_unused_input="ignore"
+        )

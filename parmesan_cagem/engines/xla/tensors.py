@@ -1,0 +1,175 @@
+"""Conversions of Ops on whole tensors: elementwise, reductions, products, cumulative sums, the softmax family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from theano import scalar as S
+from theano import tensor as T
+from theano.compile.ops import DeepCopyOp, OutputGuard, ViewOp
+from theano.graph.basic import Apply
+from theano.ifelse import IfElse
+from theano.tensor import nnet
+from theano.tensor.blas import BatchedDot
+from theano.tensor.elemwise import CAReduce, Elemwise, Prod, ProdWithoutZeros, Sum
+from theano.tensor.extra_ops import CumOp
+from theano.tensor.opt import Assert
+
+from parmesan_cagem.engines.xla import products
+from parmesan_cagem.engines.xla.convert import convert, convert_scalar, is_static
+
+
+@convert.register(Elemwise)
+def _elemwise(op: Elemwise, node: Apply, *inputs: Any) -> Any:
+    return convert_scalar(op.scalar_op, node, *inputs)
+
+
+@convert.register(DeepCopyOp)
+@convert.register(ViewOp)
+@convert.register(OutputGuard)
+def _same(op: Any, node: Apply, x: Any) -> Any:
+    return x
+
+
+@convert.register(Assert)
+def _assert(op: Assert, node: Apply, x: Any, *conditions: Any) -> Any:
+    # A program cannot raise while it runs: a failed assertion makes NaN, which whoever reads the result notices.
+    for condition in conditions:
+        if is_static(condition):
+            assert np.all(condition), op.msg
+        elif jnp.issubdtype(x.dtype, jnp.floating):
+            x = jnp.where(jnp.all(condition), x, jnp.nan)
+    return x
+
+
+@convert.register(IfElse)
+def _if_else(op: IfElse, node: Apply, condition: Any, *branches: Any) -> Any:
+    # Both branches are values by now; XLA drops the one that a static condition excludes.
+    chosen, other = branches[: op.n_outs], branches[op.n_outs :]
+    if is_static(condition):
+        return tuple(chosen if condition else other)
+    return tuple(jnp.where(condition != 0, x, y) for x, y in zip(chosen, other, strict=True))
+
+
+@convert.register(Sum)
+def _sum(op: Sum, node: Apply, x: Any) -> Any:
+    # Theano accumulates float32 in float64; XLA's sums of float32 are vectors of partial sums, and fast.
+    return jnp.sum(x, axis=op.axis, dtype=node.outputs[0].dtype)
+
+
+@convert.register(Prod)
+def _prod(op: Prod, node: Apply, x: Any) -> Any:
+    return jnp.prod(x, axis=op.axis, dtype=node.outputs[0].dtype)
+
+
+@convert.register(ProdWithoutZeros)
+def _prod_without_zeros(op: ProdWithoutZeros, node: Apply, x: Any) -> Any:
+    return jnp.prod(jnp.where(x == 0, 1, x), axis=op.axis, dtype=node.outputs[0].dtype)
+
+
+REDUCTIONS: dict[type, Any] = {
+    S.Add: jnp.sum,
+    S.Mul: jnp.prod,
+    S.ScalarMaximum: jnp.max,
+    S.ScalarMinimum: jnp.min,
+}
+BITWISE = {S.AND: lax.bitwise_and, S.OR: lax.bitwise_or, S.XOR: lax.bitwise_xor}
+
+
+@convert.register(CAReduce)
+def _reduce(op: CAReduce, node: Apply, x: Any) -> Any:
+    x = jnp.asarray(x)
+    kind = type(op.scalar_op)
+    if kind in REDUCTIONS:
+        return REDUCTIONS[kind](x, axis=op.axis)
+    if kind not in BITWISE:
+        raise NotImplementedError(f"engine xla cannot reduce by {op.scalar_op} in {node}")
+    axes = tuple(range(x.ndim)) if op.axis is None else tuple(op.axis)
+    start = -1 if kind is S.AND and x.dtype != bool else kind is S.AND
+    return lax.reduce(x, np.asarray(start, x.dtype), BITWISE[kind], axes)
+
+
+def _joint_axes(x: Any, axes: Any) -> Any:
+    """Move ``axes`` to the end and flatten them, in their order, as Theano's argmax does."""
+    axes = tuple(range(x.ndim)) if axes is None else tuple(int(a) for a in np.atleast_1d(axes))
+    kept = [a for a in range(x.ndim) if a not in axes]
+    return jnp.transpose(x, (*kept, *axes)).reshape(*(x.shape[a] for a in kept), -1)
+
+
+@convert.register(T.MaxAndArgmax)
+def _max_and_argmax(op: T.MaxAndArgmax, node: Apply, x: Any) -> Any:
+    flat = _joint_axes(x, op.axis)
+    return jnp.max(flat, axis=-1), jnp.argmax(flat, axis=-1)
+
+
+@convert.register(T.Argmax)
+def _argmax(op: T.Argmax, node: Apply, x: Any) -> Any:
+    return jnp.argmax(_joint_axes(x, op.axis), axis=-1)
+
+
+@convert.register(T.Dot)
+def _dot(op: T.Dot, node: Apply, x: Any, y: Any) -> Any:
+    return products.dot(x, y, node.outputs[0].dtype)
+
+
+@convert.register(BatchedDot)
+def _batched_dot(op: BatchedDot, node: Apply, x: Any, y: Any) -> Any:
+    # (B, ...) by (B, ...): contracts the last axis of x with the first after the batch of y.
+    dimensions = (((x.ndim - 1,), (1,)), ((0,), (0,)))
+    return products.dot_general(x, y, dimensions, node.outputs[0].dtype)
+
+
+@convert.register(CumOp)
+def _cumulative(op: CumOp, node: Apply, x: Any) -> Any:
+    return jnp.cumsum(x, axis=op.axis) if op.mode == "add" else jnp.cumprod(x, axis=op.axis)
+
+
+@convert.register(nnet.Softmax)
+def _softmax(op: Any, node: Apply, x: Any) -> Any:
+    return jax.nn.softmax(x, axis=-1)
+
+
+@convert.register(nnet.LogSoftmax)
+def _log_softmax(op: Any, node: Apply, x: Any) -> Any:
+    return jax.nn.log_softmax(x, axis=-1)
+
+
+@convert.register(nnet.SoftmaxWithBias)
+def _softmax_with_bias(op: Any, node: Apply, x: Any, bias: Any) -> Any:
+    return jax.nn.softmax(x + bias, axis=-1)
+
+
+@convert.register(nnet.SoftmaxGrad)
+def _softmax_gradient(op: Any, node: Apply, dy: Any, softmax: Any) -> Any:
+    scaled = dy * softmax
+    return scaled - jnp.sum(scaled, axis=-1, keepdims=True) * softmax
+
+
+def _one_hot(classes: Any, like: Any) -> Any:
+    return (jnp.arange(like.shape[-1]) == classes[:, None]).astype(like.dtype)  # (rows, K)
+
+
+@convert.register(nnet.CrossentropySoftmaxArgmax1HotWithBias)
+def _cross_entropy_softmax(op: Any, node: Apply, x: Any, bias: Any, classes: Any) -> Any:
+    logits = x + bias
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    return -jnp.sum(_one_hot(classes, log_p) * log_p, axis=-1), jnp.exp(log_p), jnp.argmax(logits, axis=-1)
+
+
+@convert.register(nnet.CrossentropySoftmax1HotWithBiasDx)
+def _cross_entropy_softmax_gradient(op: Any, node: Apply, dy: Any, softmax: Any, classes: Any) -> Any:
+    return jnp.reshape(dy, (-1, 1)) * (softmax - _one_hot(classes, softmax))
+
+
+@convert.register(nnet.CrossentropyCategorical1Hot)
+def _cross_entropy(op: Any, node: Apply, p: Any, classes: Any) -> Any:
+    return -jnp.log(jnp.take_along_axis(p, jnp.asarray(classes)[:, None], axis=1)[:, 0])
+
+
+@convert.register(nnet.CrossentropyCategorical1HotGrad)
+def _cross_entropy_gradient(op: Any, node: Apply, dy: Any, p: Any, classes: Any) -> Any:
+    return -dy[:, None] * _one_hot(classes, p) / p
