@@ -365,7 +365,17 @@ def test_resume_with_both_checkpoints_damaged(begun, refused):
 def test_a_missing_compiler_is_told_in_one_line(c_engine, tmp_path):
     empty = tmp_path / "bin"
     empty.mkdir()
-    command = [sys.executable, "run_mnist.py", "--preset", "smoke", "--no-progress", "--out", str(tmp_path / "runs")]
+    command = [
+        sys.executable,
+        "run_mnist.py",
+        "--engine",
+        "c",
+        "--preset",
+        "smoke",
+        "--no-progress",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
     environment = {**os.environ, "PATH": str(empty)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     line = one_line(done.returncode, done.stdout, done.stderr)

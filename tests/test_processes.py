@@ -48,7 +48,7 @@ class Process:
 
 
 @pytest.fixture(scope="module")
-def processes(c_engine, tmp_path_factory):
+def processes(tmp_path_factory):
     """Four epochs; beside them a run of three that is stopped in its second, and then goes on to four."""
     out, results = tmp_path_factory.mktemp("runs"), {}
     whole = Process(out / "whole", "--epochs", "4")
