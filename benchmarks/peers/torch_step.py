@@ -148,7 +148,8 @@ class TorchStep:
     ----------
     problem : Problem
     compiled : bool
-        ``torch.compile`` of binarisation, loss and, through autograd, its gradient.
+        ``torch.compile`` of binarisation, loss and, through autograd, its gradient, in the default mode: on a processor
+        ``max-autotune-no-cudagraphs`` makes the same step. Adam stays the fused kernel.
     threads : int
     """
 
