@@ -52,6 +52,12 @@ def _if_else(op: IfElse, node: Apply, condition: Any, *branches: Any) -> Any:
     chosen, other = branches[: op.n_outs], branches[op.n_outs :]
     if is_static(condition):
         return tuple(chosen if condition else other)
+    for x, y in zip(chosen, other, strict=True):
+        if np.shape(x) != np.shape(y):
+            raise NotImplementedError(
+                f"engine xla: the branches of {node} have shapes {np.shape(x)} and {np.shape(y)}; "
+                "XLA needs one shape unless shapes alone choose the branch"
+            )
     return tuple(jnp.where(condition != 0, x, y) for x, y in zip(chosen, other, strict=True))
 
 
