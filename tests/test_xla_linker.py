@@ -175,7 +175,7 @@ def test_a_branch_chosen_by_a_shape_may_have_another_shape():
     run = function([x], ifelse(T.gt(x.shape[0], 2), x[:2], T.concatenate([x, x, x])))
     xla_cases.same(run(normal(4)), normal(4)[:2])
     xla_cases.same(run(normal(1)), np.tile(normal(1), 3))
-    size = function([x], T.ones(ifelse(T.gt(x.shape[0], 2), x.shape[0], T.constant(7, dtype="int64"))))
+    size = function([x], T.ones((ifelse(T.gt(x.shape[0], 2), x.shape[0], T.constant(7, dtype="int64")),)))
     assert [size(normal(n)).shape for n in (1, 4)] == [(7,), (4,)]
 
 
