@@ -127,7 +127,8 @@ def test_a_composite_of_several_outputs(dtype):
 def widths(dtype):
     """Pairs of arrays of which each axis agrees or is 1 in one of them, up to three axes."""
     shapes = npst.mutually_broadcastable_shapes(num_shapes=2, min_dims=1, max_dims=3, min_side=1, max_side=3)
-    elements = st.floats(-3, 3, width=32)
+    # XLA on a CPU takes subnormal numbers for zero.
+    elements = st.floats(-3, 3, width=32, allow_subnormal=False)
     return shapes.flatmap(
         lambda s: st.tuples(*[npst.arrays(dtype, shape, elements=elements) for shape in s.input_shapes])
     )

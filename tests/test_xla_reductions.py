@@ -14,6 +14,7 @@ from theano import scalar as S
 from theano.tensor.elemwise import CAReduce
 from xla_cases import FLOATS, agree, integers, normal
 
+ELEMENTS = st.floats(0, 1, width=32, allow_subnormal=False)  # XLA on a CPU takes subnormal numbers for zero
 FEW = settings(deadline=None, max_examples=8)  # every new shape is a compilation
 AXES = [None, *(axes for count in (1, 2, 3) for axes in itertools.combinations(range(3), count))]
 REDUCTIONS = {"sum": T.sum, "prod": T.prod, "max": T.max, "min": T.min, "mean": T.mean, "any": T.any, "all": T.all}
@@ -41,9 +42,7 @@ def test_gradients_of_reductions(name, dtype):
 
 
 @FEW
-@given(
-    npst.arrays(np.float32, npst.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.floats(0, 1, width=32))
-)
+@given(npst.arrays(np.float32, npst.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=ELEMENTS))
 def test_long_sums_of_float32(x):
     """XLA adds vectors of partial sums in float32: within count x epsilon of the exact sum, which Theano rounds."""
     for found, axis in zip(xla_cases.results(lambda v: [v.sum(), v.sum(0), v.sum(1)], x), (None, 0, 1), strict=True):

@@ -13,10 +13,9 @@ from theano.tensor.opt import MakeVector
 from xla_cases import FLOATS, agree, integers, normal
 
 FEW = settings(deadline=None, max_examples=8)  # every new shape is a compilation
-MODES = ["XLA", "raw"]
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=["XLA", "raw"])
 def mode(request):
     return xla_cases.raw() if request.param == "raw" else request.param
 
