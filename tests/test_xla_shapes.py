@@ -45,8 +45,6 @@ def test_reshape_and_flatten(mode):
             x.reshape((x.shape[1], x.shape[0], -1), ndim=3),
             x.flatten(),
             x.flatten(2),
-            x.flatten(3),
-            x.ravel(),
         ],
         normal(2, 3, 4),
         mode=mode,
