@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from theano.graph.basic import Apply
-from theano.sandbox.multinomial import MultinomialFromUniform
+from theano.sandbox.multinomial import ChoiceFromUniform, MultinomialFromUniform
 from theano.sandbox.rng_mrg import mrg_uniform
 
 from parmesan_cagem.engines.xla.convert import convert, static
@@ -87,8 +87,9 @@ def _mrg_uniform(op: mrg_uniform, node: Apply, states: Any, size: Any) -> Any:
 
 @convert.register(MultinomialFromUniform)
 def _multinomial(op: MultinomialFromUniform, node: Apply, p: Any, uniforms: Any, draws: Any) -> Any:
-    # Outcome j is drawn when the running sum of p first exceeds the uniform number at j. Sums in Theano's order.
+    # Outcome j is drawn when the running sum of p first exceeds the uniform number at j. Theano sums in float64.
     count = int(static(draws, node, "the number of draws"))
+    p, uniforms = jnp.asarray(p, "float64"), jnp.asarray(uniforms, "float64")
     sums: list[Any] = []
     for j in range(p.shape[1]):
         sums.append(p[:, j] if j == 0 else sums[-1] + p[:, j])
@@ -96,3 +97,7 @@ def _multinomial(op: MultinomialFromUniform, node: Apply, p: Any, uniforms: Any,
     chosen = jnp.sum(below, axis=2)
     hits = chosen[..., None] == jnp.arange(p.shape[1])
     return jnp.sum(hits, axis=0)
+
+
+# Draws without replacement are a subclass in Theano, but another function: unknown here, like any other Op.
+convert.register(ChoiceFromUniform, convert.dispatch(object))

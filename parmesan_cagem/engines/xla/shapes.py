@@ -69,7 +69,8 @@ def _reshape(op: T.Reshape, node: Apply, x: Any, shape: Any) -> Any:
 
 @convert.register(T.Flatten)
 def _flatten(op: T.Flatten, node: Apply, x: Any) -> Any:
-    return jnp.reshape(x, (*x.shape[: op.outdim - 1], -1))
+    kept, joint = x.shape[: op.ndim - 1], x.shape[op.ndim - 1 :]
+    return jnp.reshape(x, (*kept, int(np.prod(joint, dtype=np.int64))))
 
 
 @convert.register(T.Alloc)

@@ -52,6 +52,12 @@ def _if_else(op: IfElse, node: Apply, condition: Any, *branches: Any) -> Any:
     chosen, other = branches[: op.n_outs], branches[op.n_outs :]
     if is_static(condition):
         return tuple(chosen if condition else other)
+    for x, y in zip(chosen, other, strict=True):
+        if np.shape(x) != np.shape(y):
+            raise NotImplementedError(
+                f"engine xla: the branches of {node} have shapes {np.shape(x)} and {np.shape(y)}; "
+                "XLA needs one shape unless shapes alone choose the branch"
+            )
     return tuple(jnp.where(condition != 0, x, y) for x, y in zip(chosen, other, strict=True))
 
 
@@ -89,15 +95,16 @@ def _reduce(op: CAReduce, node: Apply, x: Any) -> Any:
     if kind not in BITWISE:
         raise NotImplementedError(f"engine xla cannot reduce by {op.scalar_op} in {node}")
     axes = tuple(range(x.ndim)) if op.axis is None else tuple(op.axis)
-    start = -1 if kind is S.AND and x.dtype != bool else kind is S.AND
-    return lax.reduce(x, np.asarray(start, x.dtype), BITWISE[kind], axes)
+    none = np.zeros((), x.dtype)
+    return lax.reduce(x, ~none if kind is S.AND else none, BITWISE[kind], axes)
 
 
 def _joint_axes(x: Any, axes: Any) -> Any:
     """Move ``axes`` to the end and flatten them, in their order, as Theano's argmax does."""
     axes = tuple(range(x.ndim)) if axes is None else tuple(int(a) for a in np.atleast_1d(axes))
     kept = [a for a in range(x.ndim) if a not in axes]
-    return jnp.transpose(x, (*kept, *axes)).reshape(*(x.shape[a] for a in kept), -1)
+    joint = int(np.prod([x.shape[a] for a in axes]))  # not -1, which an empty array leaves open
+    return jnp.transpose(x, (*kept, *axes)).reshape(*(x.shape[a] for a in kept), joint)
 
 
 @convert.register(T.MaxAndArgmax)
