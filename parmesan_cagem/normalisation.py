@@ -70,7 +70,11 @@ class BatchNormLayer(lasagne.layers.MergeLayer):
             weights = T.flatten(q_y)  # (B*K,)
         mean, variance = statistics.moments(self, rows, weights)  # (H,), (H,)
         scale = self.gamma / T.sqrt(variance + self.epsilon)  # (H,)
-        return (rows - mean) * scale + self.beta
+        # The same values and gradients as (rows - mean) * scale + beta. The mean's gradient goes through a vector that is
+        # zero, so that it comes from the sum over rows that beta's needs anyway, instead of from another one.
+        centre = disconnected_grad(mean)
+        shift = self.beta - (mean - centre) * scale  # (H,)
+        return (rows - centre) * scale + shift
 
 
 class BatchStatistics:
@@ -104,12 +108,13 @@ class RunningStatistics:
 
 def weighted_moments(rows: TensorVariable, weights: TensorVariable | None) -> Moments:
     """Mean and (biased) variance over rows, (rows, H) -> (H,), (H,); equal weights when ``weights`` (rows,) is None."""
+    # The variance's derivative by the mean, -2 sum (rows - mean), is zero: Theano need not sum it up to find that out.
     if weights is None:
         mean = T.mean(rows, axis=0)
-        return mean, T.mean(T.sqr(rows - mean), axis=0)
+        return mean, T.mean(T.sqr(rows - disconnected_grad(mean)), axis=0)
     share = weights / T.sum(weights)  # (rows,)
     mean = T.dot(share, rows)
-    return mean, T.dot(share, T.sqr(rows - mean))
+    return mean, T.dot(share, T.sqr(rows - disconnected_grad(mean)))
 
 
 def running_average_updates(statistics: BatchStatistics, momentum: float) -> OrderedDict:

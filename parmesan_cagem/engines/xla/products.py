@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -33,9 +34,42 @@ def precision(name: str) -> Iterator[None]:
         _precision = before
 
 
-def dot(x: Any, y: Any, dtype: str) -> Any:
-    """``x @ y`` for vectors and matrices."""
+def dot(x: Any, y: Any, dtype: str, x_transposed: bool = False, y_transposed: bool = False) -> Any:
+    """``x @ y`` for vectors and matrices.
+
+    Parameters
+    ----------
+    x_transposed, y_transposed : bool
+        Whether a factor is the transpose of what lies in memory.
+
+    Notes
+    -----
+    XLA's CPU products (Eigen) are three to ten times slower for two shapes of gradients: few rows times a transposed
+    matrix, and a transposed matrix times few columns. The other way round, ``(y^T x^T)^T``, they run at full speed; the
+    barrier keeps XLA from turning them back.
+    """
+    if on_cpu() and x.ndim == y.ndim == 2 and dtype == "float32":
+        rows, inner, columns = *x.shape, y.shape[1]
+        if (y_transposed and rows <= 256 <= columns) or (x_transposed and columns <= 128 < rows and inner > columns):
+            left = lax.optimization_barrier(y.T) if x_transposed else y.T
+            return lax.optimization_barrier(dot_general(left, x.T, (((1,), (0,)), ((), ())), dtype)).T
     return dot_general(x, y, (((x.ndim - 1,), (max(y.ndim - 2, 0),)), ((), ())), dtype)
+
+
+def column_sums(x: Any) -> Any:
+    """The sum over the leading axis, (rows, columns) float32 -> (columns,).
+
+    As a product with ones: XLA's CPU reductions run one thread, over windows of 32 rows in two passes.
+    """
+    if on_cpu() and x.shape[0] >= 32:
+        ones = jnp.ones((4, x.shape[0]), x.dtype)  # four rows: a single one would be fused into a slow loop
+        return lax.dot_general(ones, x, (((1,), (0,)), ((), ())), precision=lax.Precision.HIGHEST)[0]
+    return jnp.sum(x, axis=0)
+
+
+def on_cpu() -> bool:
+    """Whether programs are compiled for the CPU."""
+    return jax.default_backend() == "cpu"
 
 
 def dot_general(x: Any, y: Any, dimensions: Any, dtype: str) -> Any:

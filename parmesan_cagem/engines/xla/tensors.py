@@ -15,12 +15,15 @@ from theano.graph.basic import Apply
 from theano.ifelse import IfElse
 from theano.tensor import nnet
 from theano.tensor.blas import BatchedDot
-from theano.tensor.elemwise import CAReduce, Elemwise, Prod, ProdWithoutZeros, Sum
+from theano.tensor.elemwise import CAReduce, DimShuffle, Elemwise, Prod, ProdWithoutZeros, Sum
 from theano.tensor.extra_ops import CumOp
 from theano.tensor.opt import Assert
 
 from parmesan_cagem.engines.xla import products
 from parmesan_cagem.engines.xla.convert import convert, convert_scalar, is_static
+
+
+FEW = 4096  # elements: sums of fewer are not worth a product
 
 
 @convert.register(Elemwise)
@@ -63,8 +66,16 @@ def _if_else(op: IfElse, node: Apply, condition: Any, *branches: Any) -> Any:
 
 @convert.register(Sum)
 def _sum(op: Sum, node: Apply, x: Any) -> Any:
-    # Theano accumulates float32 in float64; XLA's sums of float32 are vectors of partial sums, and fast.
-    return jnp.sum(x, axis=op.axis, dtype=node.outputs[0].dtype)
+    # Theano accumulates float32 in float64; here partial sums are float32.
+    dtype = node.outputs[0].dtype
+    axes = tuple(range(x.ndim)) if op.axis is None else tuple(op.axis)
+    leading = axes == tuple(range(len(axes))) and x.size > FEW
+    if not (leading and dtype == x.dtype == "float32"):
+        return jnp.sum(x, axis=op.axis, dtype=dtype)
+    if len(axes) == x.ndim > 1:
+        return jnp.sum(products.column_sums(x.reshape(-1, x.shape[-1])))
+    rows = x.reshape(np.prod(x.shape[: len(axes)], dtype=int), -1)
+    return products.column_sums(rows).reshape(x.shape[len(axes) :])
 
 
 @convert.register(Prod)
@@ -120,7 +131,13 @@ def _argmax(op: T.Argmax, node: Apply, x: Any) -> Any:
 
 @convert.register(T.Dot)
 def _dot(op: T.Dot, node: Apply, x: Any, y: Any) -> Any:
-    return products.dot(x, y, node.outputs[0].dtype)
+    transposed = [_is_transpose(variable) for variable in node.inputs]
+    return products.dot(x, y, node.outputs[0].dtype, *transposed)
+
+
+def _is_transpose(variable: Any) -> bool:
+    made_by = variable.owner.op if variable.owner else None
+    return isinstance(made_by, DimShuffle) and tuple(made_by.new_order) == (1, 0)
 
 
 @convert.register(BatchedDot)
