@@ -112,6 +112,7 @@ class EngineStep:
         return {name: value[0] for name, value in values.items()}
 
     def values(self) -> Arrays:
+        self._run.pull()
         return {name: variable.get_value() for name, variable in self.built.state.items()}
 
 

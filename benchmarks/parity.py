@@ -4,8 +4,9 @@
 
 Three runs of the paper's preset from one seed: engine c; engine c again with OpenBLAS's kernels for another processor
 (``OPENBLAS_CORETYPE=Haswell``), which add the same products in another order; engine xla. All draw identical random
-numbers. Printed for both pairs: the largest relative difference of the bound over the steps, and the relative L2 distance
-of every weight tensor after the last one. The second pair says how far rounding alone carries two float32 runs apart.
+numbers. Printed for both pairs: the largest relative difference of the bound over the steps, and the relative L2
+distance of every weight tensor after the last one. The second pair says how far rounding alone carries two float32 runs
+apart.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def draw(runs: dict[str, dict[str, np.ndarray]], path: Path) -> None:
 
 
 def main() -> int:
+    """Run, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)

@@ -70,8 +70,8 @@ class BatchNormLayer(lasagne.layers.MergeLayer):
             weights = T.flatten(q_y)  # (B*K,)
         mean, variance = statistics.moments(self, rows, weights)  # (H,), (H,)
         scale = self.gamma / T.sqrt(variance + self.epsilon)  # (H,)
-        # The same values and gradients as (rows - mean) * scale + beta. The mean's gradient goes through a vector that is
-        # zero, so that it comes from the sum over rows that beta's needs anyway, instead of from another one.
+        # The same values and gradients as (rows - mean) * scale + beta. The mean's gradient goes through a vector that
+        # is zero, so that it comes from the sum over rows that beta's needs anyway, instead of from another one.
         centre = disconnected_grad(mean)
         shift = self.beta - (mean - centre) * scale  # (H,)
         return (rows - centre) * scale + shift

@@ -49,7 +49,8 @@ def dot(x: Any, y: Any, dtype: str, x_transposed: bool = False, y_transposed: bo
     barrier keeps XLA from turning them back.
     """
     if on_cpu() and x.ndim == y.ndim == 2 and dtype == "float32":
-        rows, inner, columns = *x.shape, y.shape[1]
+        rows, inner = x.shape
+        columns = y.shape[1]
         if (y_transposed and rows <= 256 <= columns) or (x_transposed and columns <= 128 < rows and inner > columns):
             left = lax.optimization_barrier(y.T) if x_transposed else y.T
             return lax.optimization_barrier(dot_general(left, x.T, (((1,), (0,)), ((), ())), dtype)).T

@@ -22,7 +22,6 @@ from theano.tensor.opt import Assert
 from parmesan_cagem.engines.xla import products
 from parmesan_cagem.engines.xla.convert import convert, convert_scalar, is_static
 
-
 FEW = 4096  # elements: sums of fewer are not worth a product
 
 
