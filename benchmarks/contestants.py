@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks.problem import OUTPUTS, Arrays, Problem
 
-ENGINES = ("c", "xla")
+ENGINES = ("c", "xla", "xla-bf16")
+INEXACT = ("xla-bf16",)
 PEERS = ("torch", "torch-compile", "jax")
 NAMES = (*ENGINES, *PEERS)
 SGEMM = ("numpy", "torch", "jax")
@@ -33,7 +34,7 @@ def absent(name: str) -> str | None:
         from parmesan_cagem.errors import UserError
 
         try:
-            engines.get(name)
+            engines.check(name.partition("-")[0])
         except (UserError, ValueError) as error:
             return str(error)
     return None
@@ -64,9 +65,7 @@ def make_step(name: str, path: str, noise: Arrays | None = None) -> Any:
     """A contestant of the training step; ``noise``: what ``run_given`` will be given."""
     problem = Problem.load(Path(path))
     if name in ENGINES:
-        from parmesan_cagem import engines
-
-        return EngineStep(problem, engines.get(name), noise)
+        return EngineStep(problem, engine(name), noise)
     if name == "jax":
         from benchmarks.peers.jax_step import JaxStep
 
@@ -74,6 +73,14 @@ def make_step(name: str, path: str, noise: Arrays | None = None) -> Any:
     from benchmarks.peers.torch_step import TorchStep
 
     return TorchStep(problem, name == "torch-compile", len(os.sched_getaffinity(0)))
+
+
+def engine(name: str) -> Any:
+    """``xla-bf16`` is engine xla with ``--precision bf16``."""
+    from parmesan_cagem import engines
+
+    which, _, precision = name.partition("-")
+    return engines.get(which, precision=precision or "float32")
 
 
 class EngineStep:
@@ -137,8 +144,8 @@ class _GivenStreams:
 class BoundCall:
     """The compiled function that F_k spends its time in, at the default number of rows a call."""
 
-    def __init__(self, engine: str, path: str) -> None:
-        from parmesan_cagem import bounds, engines
+    def __init__(self, name: str, path: str) -> None:
+        from parmesan_cagem import bounds
         from parmesan_cagem.models.cagem import CaGeM
 
         problem = Problem.load(Path(path))
@@ -148,7 +155,7 @@ class BoundCall:
         images = problem.images[rng.integers(0, len(problem.images), self.rows)] >= 128
         self._images = images.astype(np.float32)
         self._eps = rng.standard_normal((self.rows, e.z1_dim + e.z2_dim * e.clusters), dtype=np.float32)
-        self._call = bounds._compile_marginal(model, e, engines.get(engine))
+        self._call = bounds._compile_marginal(model, e, engine(name))
 
     def values(self) -> list[np.ndarray]:
         """Every output of one call, (rows,) each."""

@@ -104,9 +104,9 @@ class Problem:
             shapes[f"eps_z2{suffix}"] = (rows * e.clusters, e.z2_dim)
         return shapes
 
-    def fixed_noise(self) -> Arrays:
+    def fixed_noise(self, draw: int = 0) -> Arrays:
         """The same draws for every contestant, float32: what the equality check puts in place of random streams."""
-        return {name: fixed_draws(name, shape) for name, shape in self.noise_shapes().items()}
+        return {name: fixed_draws(f"{name}{draw or ''}", shape) for name, shape in self.noise_shapes().items()}
 
 
 def fixed_draws(name: str, shape: tuple[int, int]) -> NDArray[np.float32]:

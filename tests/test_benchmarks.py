@@ -38,7 +38,7 @@ def given():
 
 @pytest.fixture(scope="module")
 def reference(given):
-    return check.trajectory(contestants.EngineStep(given, toy.ENGINE, given.fixed_noise()), given)
+    return check.trajectory(contestants.EngineStep(given, toy.ENGINE, given.fixed_noise()), given, given.fixed_noise())
 
 
 def peer(name, given):
@@ -57,7 +57,7 @@ def peer(name, given):
 
 @pytest.mark.parametrize("name", ["jax", "torch", pytest.param("torch-compile", marks=pytest.mark.slow)])
 def test_a_peer_takes_the_steps_of_engine_c(name, given, reference):
-    found = check.errors(reference, check.trajectory(peer(name, given), given))
+    found = check.errors(reference, check.trajectory(peer(name, given), given, given.fixed_noise()))
     assert check.failures(found) == []
     assert {kind: error for kind, (error, _) in check.worst(found).items() if error > 1e-3} == {}
 
@@ -76,12 +76,12 @@ def test_the_check_looks_at_everything(given, reference):
 @pytest.mark.parametrize("changes", [{"adam_epsilon": 1e-3}, {"bn_epsilon": 1e-3, "bn_momentum": 0.11}])
 def test_the_check_sees_other_mathematics(changes, given, reference):
     other = dataclasses.replace(given, experiment=dataclasses.replace(given.experiment, **changes))
-    assert check.failures(check.errors(reference, check.trajectory(peer("jax", other), given)))
+    assert check.failures(check.errors(reference, check.trajectory(peer("jax", other), given, given.fixed_noise())))
 
 
 def test_the_check_sees_another_weight_of_the_labels(given, reference):
     other = dataclasses.replace(given, label_weights=(2.0, 2.9))
-    assert check.failures(check.errors(reference, check.trajectory(peer("jax", other), given)))
+    assert check.failures(check.errors(reference, check.trajectory(peer("jax", other), given, given.fixed_noise())))
 
 
 def test_nan_is_a_failure():

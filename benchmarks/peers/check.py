@@ -32,9 +32,9 @@ TOLERANCES = {
 }
 
 
-def trajectory(contestant: Any, problem: Problem) -> Arrays:
+def trajectory(contestant: Any, problem: Problem, noise: Arrays) -> Arrays:
     """Take the steps; returns everything that is compared, by name ``<kind>/<step>/<name>``."""
-    noise, inputs, found = problem.fixed_noise(), problem.inputs(STEPS), {}
+    inputs, found = problem.inputs(STEPS), {}
     for step in range(1, STEPS + 1):
         outputs = contestant.run_given(noise, *(values[step - 1] for values in inputs))
         found |= {f"outputs/{step}/{name}": np.asarray(value) for name, value in outputs.items()}
@@ -86,9 +86,10 @@ def failures(found: dict[str, float]) -> list[str]:
 class Trajectory:
     """A contestant by name, made for the check: a process of its own holds it."""
 
-    def __init__(self, name: str, path: str) -> None:
+    def __init__(self, name: str, path: str, draw: int = 0) -> None:
         self._problem = Problem.load(Path(path))
-        self._contestant = make_step(name, path, self._problem.fixed_noise())
+        self._noise = self._problem.fixed_noise(draw)
+        self._contestant = make_step(name, path, self._noise)
 
     def take(self) -> Arrays:
-        return trajectory(self._contestant, self._problem)
+        return trajectory(self._contestant, self._problem, self._noise)

@@ -60,9 +60,9 @@ def dot(x: Any, y: Any, dtype: str, x_transposed: bool = False, y_transposed: bo
 def column_sums(x: Any) -> Any:
     """The sum over the leading axis, (rows, columns) float32 -> (columns,).
 
-    As a product with ones: XLA's CPU reductions run one thread, over windows of 32 rows in two passes.
+    As a product with ones where XLA's CPU reductions go over windows of 32 rows in two passes: before JAX 0.7.
     """
-    if on_cpu() and x.shape[0] >= 32:
+    if on_cpu() and jax.__version_info__ < (0, 7) and x.shape[0] >= 32:
         ones = jnp.ones((4, x.shape[0]), x.dtype)  # four rows: a single one would be fused into a slow loop
         return lax.dot_general(ones, x, (((1,), (0,)), ((), ())), precision=lax.Precision.HIGHEST)[0]
     return jnp.sum(x, axis=0)
