@@ -189,7 +189,9 @@ class Trainer:
                 p.sums = self._sums() + per_step
             p.step += len(inputs[0])
             self._count_seconds(clock)
-            if time.monotonic() - clock < BLOCK_SECONDS / 2 and len(inputs[0]) == self._block:
+            # Not with several devices: they may belong to processes, which must agree on the length.
+            quick = time.monotonic() - clock < BLOCK_SECONDS / 2 and len(inputs[0]) == self._block
+            if quick and self.e.devices == 1:
                 self._block *= 2
             progress.advance(len(inputs[0]), f"epoch {p.epoch + 1}  F {self._means()['F']:.2f}")
             self.signals.check()
@@ -217,8 +219,11 @@ class Trainer:
         """The inputs of the epoch's remaining blocks of steps."""
         p, parts = self.position, self.partition
         sequences = epoch_inputs(self.e, p.epoch, len(parts.unlabelled), len(parts.labelled))
-        while p.step < self.steps_per_epoch:
-            yield [sequence[p.step : p.step + self._block] for sequence in sequences]
+        start = p.step
+        while start < self.steps_per_epoch:
+            stop = start + self._block
+            yield [sequence[start:stop] for sequence in sequences]
+            start = stop
 
     def _guard(self, inputs: list[np.ndarray], values: list[np.ndarray]) -> None:
         bad = ~np.isfinite(epoch_log.flat(values)).all(axis=1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from runs import arrays_of, assert_same_arrays, lines_of, log_of
 
-from parmesan_cagem import checkpoint, pipeline, provenance, training_step
+from parmesan_cagem import checkpoint, pipeline, provenance, training, training_step
 from parmesan_cagem.config import experiment
 from parmesan_cagem.data import Dataset, load
 from parmesan_cagem.engines.theano_c import TheanoC
@@ -66,6 +66,23 @@ def compiled(c_engine, mnist, tmp_path_factory):
     folder = RunFolder.create(tmp_path_factory.mktemp("compiled") / "run", TINY.to_dict())
     trainer = Trainer(TINY, small, partition(small, TINY), CaGeM(TINY, 784), TheanoC(), folder, Signals(), quiet=True)
     return trainer, {name: variable.get_value() for name, variable in trainer.step.state.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def blocks_of_ten():
+    """Quick as these steps are, their blocks do not grow: tests count them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "BLOCK_SECONDS", 0.0)
+        yield
+
+
+def test_quick_blocks_grow_and_lose_no_step(new_trainer, whole, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_SECONDS", 100.0)
+    trainer = new_trainer(epochs=3)
+    blocks = record_blocks(trainer)
+    trainer.run()
+    assert [len(inputs[0]) for inputs, _ in blocks] == [10, 16, 20, 6, 26]  # of 26 steps an epoch
+    assert_same_arrays(arrays_of(trainer.folder.path), arrays_of(whole[0]))
 
 
 @pytest.fixture
