@@ -37,7 +37,7 @@ class Block:
     """
 
     def __init__(self, function: Any, inputs: int, outputs: int, devices: Devices, precision: str) -> None:
-        self._program = Program(function.maker.fgraph, precision)
+        self._program = Program(function.maker.fgraph, precision, devices.replicated)
         self._dtypes = [variable.dtype for variable in self._program.inputs[:inputs]]
         self._outputs = outputs
         shared = function.maker.expanded_inputs[inputs:]

@@ -22,9 +22,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from theano.graph.basic import Apply, Constant
 from theano.graph.fg import FunctionGraph
+from theano.sandbox.rng_mrg import mrg_uniform
 from theano.scalar.basic import Composite
+from theano.tensor.basic import Join
 from theano.tensor.elemwise import Elemwise
 
 from parmesan_cagem.engines.xla import products
@@ -87,14 +90,17 @@ class Program:
         Optimised.
     precision : str
         Of its matrix products, one of ``products.PRECISIONS``.
+    replicated : jax.sharding.Sharding or None
+        With several devices: that of a value which each has whole. Random numbers are drawn so and cut afterwards: their
+        streams do not run along the batch, and XLA would exchange pieces of them between devices at every turn.
 
     Raises
     ------
     UnconvertibleOp
     """
 
-    def __init__(self, fgraph: FunctionGraph, precision: str = "float32") -> None:
-        self.precision = precision
+    def __init__(self, fgraph: FunctionGraph, precision: str = "float32", replicated: Any = None) -> None:
+        self.precision, self.replicated = precision, replicated
         self.nodes = fgraph.toposort()
         check(self.nodes)
         self.inputs, self.outputs = list(fgraph.inputs), list(fgraph.outputs)
@@ -109,6 +115,8 @@ class Program:
         with products.precision(self.precision):
             for node in self.nodes:
                 results = apply(node, [value(variable) for variable in node.inputs])
+                if self.replicated is not None and isinstance(node.op, mrg_uniform | Join):
+                    results = [lax.with_sharding_constraint(result, self.replicated) for result in results]
                 known.update(zip(node.outputs, results, strict=True))
         return [value(variable) for variable in self.outputs]
 
