@@ -91,8 +91,8 @@ class Program:
     precision : str
         Of its matrix products, one of ``products.PRECISIONS``.
     replicated : jax.sharding.Sharding or None
-        With several devices: that of a value which each has whole. Random numbers are drawn so and cut afterwards: their
-        streams do not run along the batch, and XLA would exchange pieces of them between devices at every turn.
+        With several devices: the sharding of a value that each has whole. Random numbers are drawn so and cut
+        afterwards: streams do not run along the batch, and XLA would exchange pieces of them at every turn.
 
     Raises
     ------
