@@ -26,6 +26,7 @@ from parmesan_cagem.bounds import importance_bounds
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset, load
 from parmesan_cagem.data.binarize import binarize
+from parmesan_cagem.errors import UserError
 from parmesan_cagem.partition import partition
 
 Arrays = dict[str, np.ndarray]
@@ -188,7 +189,7 @@ def probe() -> dict[str, Any]:
     return {
         "backend": jax.default_backend(),
         "device": device.device_kind,
-        "client": device.client.platform_version.splitlines()[0],
+        "client": "; ".join(device.client.platform_version.splitlines()),
         "product_errors": errors,
         "versions": provenance.versions(),
         "git": provenance.git_state(),
@@ -219,7 +220,11 @@ def main() -> int:
     if args.what == "probe":
         print(json.dumps(probe()))
         return 0
-    data = load("mnist", args.data_dir)
+    try:
+        data = load("mnist", args.data_dir)
+    except UserError as error:
+        say(str(error))
+        return error.exit_status
     if args.what == "results":
         np.savez(args.npz, **results(args.preset, args.precisions, data, args.steps, args.images))
     else:

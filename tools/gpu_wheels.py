@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Put into a folder the wheels that a machine without network or compiler lacks beside its own Python, NumPy and JAX.
+"""Put into a folder the wheels that a machine without network or compiler lacks beside its own Python and JAX.
 
     .venv-modern/bin/python tools/gpu_wheels.py WHEELS --python 3.12
 
@@ -22,8 +22,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = {"theano-pymc", "lasagne"}
-# What the machine brings (its JAX belongs to its CUDA), what engine c alone needs, and what only tests need.
-LEFT_OUT = {"numpy", "jax", "jaxlib", "ml-dtypes", "opt-einsum", "scipy-openblas32", "colorama"} | {
+# JAX (which belongs to the machine's CUDA) with all that it requires, what engine c alone needs, what only tests need.
+LEFT_OUT = {"numpy", "scipy", "jax", "jaxlib", "ml-dtypes", "opt-einsum", "scipy-openblas32", "colorama"} | {
     *("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "execnet", "iniconfig", "pluggy", "pygments"),
     *("sortedcontainers",),
 }
