@@ -2,6 +2,7 @@
 """One session on a machine with a GPU, within a budget of minutes: check, time, train, carry away; see docs/gpu.md.
 
     python tools/gpu_session.py all --minutes 9 --data-dir DATA --carried CARRIED --out OUT    # everything, in order:
+    python tools/gpu_session.py train      # queue and pack: for later sessions, or in spite of a check
     python tools/gpu_session.py check      # the GPU against the CPU: a few steps and bounds of a small model
     python tools/gpu_session.py time       # step and F_k at full width in each precision, and what it does to the bound
     python tools/gpu_session.py queue      # the runs of tools/gpu_queue.txt, each where it was left, until time is over
@@ -48,7 +49,8 @@ class Session:
         self.args, self.deadline = args, time.monotonic() + 60 * args.minutes
         self.environment = {**os.environ, "JAX_PLATFORMS": PLATFORMS[args.platform]}
         self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        self.found: dict[str, Any] = {}
+        path = args.out / "session.json"  # stages that are called one by one write into the same
+        self.found: dict[str, Any] = files.read_json(path, "remove it") if path.exists() else {}
 
     def left(self) -> float:
         return max(0.0, self.deadline - time.monotonic())
@@ -147,7 +149,7 @@ def work(session: Session) -> None:
     if args.carried:
         unpack(session, args.carried)
     entries = run_queue.read(args.queue, args.runs, args.data_dir)
-    deadline = session.deadline - (args.pack_seconds if args.stage == "all" else 0)
+    deadline = session.deadline - (args.pack_seconds if pack in STAGES[args.stage] else 0)
     found = run_queue.work(entries, deadline, args.grace, session.environment)
     session.keep(queue=found)
     if failed := [str(f["name"]) for f in found if str(f["outcome"]).startswith(("failed", "killed"))]:
@@ -179,8 +181,8 @@ def pack(session: Session) -> None:
     say(f"packed {len(runs)} runs into {len(sizes)} files, {sum(sizes.values()) / packing.MIB:.1f} MiB")
 
 
-STAGES = {"check": [probe, check], "time": [probe, measure], "queue": [work], "pack": [pack]}
-STAGES["all"] = [probe, check, measure, work, pack]
+STAGES = {"check": [probe, check], "time": [probe, measure], "queue": [probe, work], "pack": [pack]}
+STAGES |= {"all": [probe, check, measure, work, pack], "train": [probe, work, pack]}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -224,8 +226,9 @@ def say(line: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Stage by stage. After a failed check nothing is trained; what was won is packed whatever else failed."""
     args = arguments().parse_args(argv)
-    session, status, sound = Session(args), 0, True
+    status, sound = 0, True
     try:
+        session = Session(args)
         if args.stage == "unpack":
             unpack(session, args.carried or args.out)
             return 0
