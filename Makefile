@@ -1,7 +1,7 @@
 # Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything) and .venv-modern (NumPy 2,
 # the newest JAX: what needs no C code of Theano's). `make help` lists what can be done with them.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
-# ARGS (extra flags for demo, test, test-slow, modern-test, bench, lock).
+# ARGS (extra flags for demo, test, test-slow, modern-test, bench, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -53,6 +53,12 @@ modern: .venv-modern/.installed ## make .venv-modern: NumPy 2, newest JAX, Pytho
 .PHONY: modern-test
 modern-test: .venv-modern/.installed ## the quick tests there; those of engine c skip
 	OPENBLAS_NUM_THREADS=1 $(MODERN_BIN)/python $(PYTEST_ARGS) $(ARGS)
+
+# On a machine with an NVIDIA GPU; GPU_PYTHON is the one whose JAX knows it. ARGS has the rest: --data-dir, --carried, --out.
+GPU_PYTHON ?= python3
+.PHONY: gpu
+gpu: ## check and time a GPU, then train the queue on it; docs/gpu.md (GPU_PYTHON=..., ARGS="--minutes 60 --data-dir DIR")
+	$(GPU_PYTHON) tools/gpu_session.py all $(ARGS)
 
 # Engines c and xla beside hand-written JAX and, where it is installed, PyTorch; on a machine that does nothing else.
 .PHONY: bench

@@ -151,11 +151,12 @@ class BoundCall:
         problem = Problem.load(Path(path))
         e, rng = problem.experiment, np.random.default_rng(0)
         model = CaGeM(e, problem.images.shape[1])
-        self.rows = max(1, bounds.PAIRS // e.clusters)
+        chosen = engine(name)
+        self.rows = max(1, chosen.rows_per_call // e.clusters)
         images = problem.images[rng.integers(0, len(problem.images), self.rows)] >= 128
         self._images = images.astype(np.float32)
         self._eps = rng.standard_normal((self.rows, e.z1_dim + e.z2_dim * e.clusters), dtype=np.float32)
-        self._call = bounds._compile_marginal(model, e, engine(name))
+        self._call = bounds._compile_marginal(model, e, chosen)
 
     def values(self) -> list[np.ndarray]:
         """Every output of one call, (rows,) each."""

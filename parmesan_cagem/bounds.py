@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import theano.tensor as T
@@ -18,7 +21,6 @@ from parmesan_cagem.normalisation import RunningStatistics
 from parmesan_cagem.progress import Progress
 from parmesan_cagem.randomness import Purpose, noise
 
-PAIRS = 5000  # (image, sample, class) rows of one call: about 60 MB at the paper's widths
 TERMS = ("reconstruction", "KL_z1", "KL_z2", "KL_z2_sampled", "KL_y")
 
 
@@ -94,7 +96,8 @@ def importance_bounds(
     indices : (N,) int64
         Their places in the test set: they choose each image's noise, so a subset gives the full set's numbers.
     rows : int, optional
-        (image, sample) rows of one call; changes speed and memory, not results (beyond rounding).
+        (image, sample) rows of one call, the engine's choice when absent; changes speed and memory, not results
+        (beyond rounding).
 
     Raises
     ------
@@ -104,7 +107,7 @@ def importance_bounds(
     marginal = e.estimator == "marginal"
     call = _compile_marginal(model, e, engine) if marginal else _compile_sampled(model, engine)
     pairs_per_row = e.clusters if marginal else 1
-    rows = rows or max(1, PAIRS // pairs_per_row)
+    rows = rows or max(1, engine.rows_per_call // pairs_per_row)
     width = e.z1_dim + e.z2_dim * pairs_per_row + (0 if marginal else 1)
     # F_10 only where its blocks fill the draws: a block left over would break F_10 <= F_k for single images.
     ks = sorted({1, e.iw_samples} | ({10} if e.iw_samples % 10 == 0 else set()))
@@ -112,14 +115,19 @@ def importance_bounds(
     results = {name: np.zeros(len(images)) for name in (*(("F_1",) if marginal else ()), *names)}
     terms = {name: np.zeros(len(images)) for name in (TERMS if marginal else ())}
     draws = min(e.iw_samples, max(1, min(50, rows)))
-    with Progress(len(images) * e.iw_samples, "samples", f"F_{e.iw_samples}", quiet) as progress:
+    # Every image has a stream of its own, so threads may draw at once: beside an accelerator, one would hold it up.
+    with (
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
+        Progress(len(images) * e.iw_samples, "samples", f"F_{e.iw_samples}", quiet) as progress,
+    ):
         for block in blocks(len(images), max(1, rows // draws)):
             streams = [noise(e.eval_seed, Purpose.EVALUATION, int(i)) for i in indices[block]]
             stream = StreamingBound(len(streams), ks)
             sums = np.zeros((1 + len(TERMS), len(streams)))
             for chunk in blocks(e.iw_samples, draws):
                 count = chunk.stop - chunk.start
-                eps = np.stack([s.standard_normal((count, width), dtype=np.float32) for s in streams])
+                drawn = threads.map(partial(_normals, shape=(count, width)), streams)
+                eps = np.stack(list(drawn))
                 values = call(np.repeat(images[block].astype(np.float32), count, axis=0), eps.reshape(-1, width))
                 table = np.stack([value.reshape(len(streams), count) for value in values])  # (outputs, images, draws)
                 _require_finite(table, indices[block])
@@ -161,6 +169,10 @@ def _compile_sampled(model: CaGeM, engine: Engine) -> Callable[..., Arrays]:
         return function(images, eps[:, : e.z1_dim], eps[:, e.z1_dim : -1], ndtr(eps[:, -1]))
 
     return call
+
+
+def _normals(stream: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+    return stream.standard_normal(shape, dtype=np.float32)
 
 
 def blocks(total: int, size: int) -> Iterator[slice]:

@@ -9,7 +9,7 @@ import theano.tensor as T
 from numpy.typing import NDArray
 
 from parmesan_cagem import objectives
-from parmesan_cagem.bounds import PAIRS, blocks
+from parmesan_cagem.bounds import blocks
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.models.cagem import CaGeM
@@ -101,7 +101,7 @@ def classify(
     sizes = (e.clusters, e.clusters, 1, e.z1_dim, e.z2_dim)
     averages = np.zeros((len(images), sum(sizes)))
     draws, width = e.class_draws, e.z1_dim + e.z2_dim * e.clusters
-    rows = rows or max(1, PAIRS // e.clusters)
+    rows = rows or max(1, engine.rows_per_call // e.clusters)
     with Progress(len(images), "images", "classifying", quiet) as progress:
         for block in blocks(len(images), max(1, rows // draws)):
             streams = [noise(e.eval_seed, Purpose.CLASSIFICATION, int(i)) for i in indices[block]]

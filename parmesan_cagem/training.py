@@ -51,6 +51,8 @@ class Position:
         ISO time at which the run began.
     peak_memory_bytes : int
         Largest resident memory of any of the processes.
+    notes : tuple of str
+        What the run's record must tell of its past, such as a checkpoint that was carried in rounded form.
     """
 
     epoch: int = 0
@@ -60,6 +62,7 @@ class Position:
     epoch_seconds: float = 0.0
     started: str = ""
     peak_memory_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Trainer:
@@ -131,6 +134,13 @@ class Trainer:
         facts = saved.attributes
         shapes = {name: variable.get_value(borrow=True).shape for name, variable in self.step.state.items()}
         shapes["log/sums"] = (sum(self._sizes.values()),)
+        if facts.get("without_moments"):
+            if self.e.epochs > facts.get("epoch", 0):
+                raise UserError(
+                    f"--resume: {saved.path} came from the pack of a finished run, without Adam's moments: it can be "
+                    f"evaluated again but not trained further; give --epochs {facts.get('epoch', 0)}"
+                )
+            shapes = {name: shape for name, shape in shapes.items() if not name.startswith(("adam/m/", "adam/v/"))}
         for key, now in self._identity().items():
             if facts.get(key) != now:
                 raise UserError(f"--resume: {saved.path} was made with another {key}; use another --name for a new run")
@@ -143,10 +153,12 @@ class Trainer:
             done = f"{facts['epoch']} epochs and {facts['step']} steps"
             raise UserError(f"--epochs {self.e.epochs}: {saved.path} has {done} already; give at least as many epochs")
         for name, variable in self.step.state.items():
-            variable.set_value(saved.arrays[name])
-        self.position = Position(sums=saved.arrays["log/sums"], **{name: facts[name] for name in POSITION})
+            if name in shapes:
+                variable.set_value(saved.arrays[name])
+        notes = tuple(facts.get("notes", ()))
+        self.position = Position(sums=saved.arrays["log/sums"], notes=notes, **{name: facts[name] for name in POSITION})
         self.folder.truncate_log(facts["log_size"])
-        return saved.warnings
+        return (*saved.warnings, *notes)
 
     def save(self) -> None:
         """Write a checkpoint of exactly this moment: whoever restores it continues bit for bit."""
@@ -156,6 +168,7 @@ class Trainer:
         arrays["labels/indices"] = self.partition.labelled
         self.position.peak_memory_bytes = self.peak_memory_bytes()
         now = {**{name: getattr(self.position, name) for name in POSITION}, "log_size": self.folder.log_size()}
+        now["notes"] = list(self.position.notes)
         checkpoint.save(self.folder.path, arrays, {**self._identity(), **now, "config": self.e.to_dict()})
 
     def run(self) -> None:

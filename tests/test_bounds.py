@@ -126,6 +126,8 @@ def true_log_p():
 class Recorder:
     """The engine, and the log weights that it computed."""
 
+    rows_per_call = 5000
+
     def __init__(self):
         self.log_weights = []
 
@@ -287,6 +289,8 @@ def test_running_averages_are_what_an_evaluation_normalises_by():
     model, e = toy.model(), toy.experiment(iw_samples=1)
 
     class Engine:
+        rows_per_call = 5000
+
         def function(self, inputs, outputs, name):
             function = recorder.function(inputs, outputs, name)
 
@@ -306,11 +310,36 @@ def test_running_averages_are_what_an_evaluation_normalises_by():
     assert bounds["F_1"] == pytest.approx(toy.bound(terms), rel=1e-4)
 
 
+def test_an_engine_chooses_the_rows_of_a_call_and_not_the_results():
+    sizes = []
+
+    class Engine:
+        def __init__(self, rows_per_call):
+            self.rows_per_call = rows_per_call
+
+        def function(self, inputs, outputs, name):
+            function = toy.ENGINE.function(inputs, outputs, name)
+
+            def call(*values):
+                sizes.append(len(values[0]))
+                return function(*values)
+
+            return call
+
+    model, e = toy.model(), toy.experiment(iw_samples=60)
+    images, places = toy.images(7).astype(np.uint8), np.arange(7)
+    small, large = (importance_bounds(model, e, Engine(rows), images, places) for rows in (40, 5000))
+    assert min(sizes) <= 40 // e.clusters < 5 * 7 <= max(sizes)
+    assert np.allclose(table(small), table(large), rtol=1e-5)
+
+
 # Not finite
 
 
 class Broken:
     """An engine whose results are zero, but for one value of one output in one call."""
+
+    rows_per_call = 5000
 
     def __init__(self, output, row, value):
         self.bad = (output, row, value)

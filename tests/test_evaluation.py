@@ -114,7 +114,7 @@ def test_an_image_gives_the_same_in_a_subset(trained, classes):
 
 def test_nan_is_never_averaged_away(trained):
     class Spoilt:
-        name = "c"
+        name, rows_per_call = "c", 5000
 
         def function(self, inputs, outputs, name):
             call = engine().function(inputs, outputs, name)
@@ -333,7 +333,7 @@ def test_the_subset_must_fit_the_test_set(toy_data):
 class Recorder:
     """An engine that keeps what its functions were called with."""
 
-    name = "c"
+    name, rows_per_call = "c", 5000
 
     def __init__(self):
         self.calls = {}

@@ -1,5 +1,6 @@
 """Facts about the tree itself: locks, sizes, addresses, versions."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -137,3 +138,18 @@ def test_the_citation_names_the_paper():
     assert names == ["Maaløe", "Fraccaro", "Winther"]
     assert "Semi-Supervised Generation with Cluster-aware Generative Models" in text
     assert "1704.00637" in text
+
+
+# What travels to a machine with a GPU
+
+
+@pytest.mark.parametrize(("python", "typing"), [("3.12", True), ("3.13", False)])
+def test_the_wheels_for_another_python_are_those_of_the_lock(python, typing):
+    spec = importlib.util.spec_from_file_location("gpu_wheels", ROOT / "tools" / "gpu_wheels.py")
+    gpu_wheels = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gpu_wheels)
+    lines = gpu_wheels.wanted((ROOT / "requirements" / "modern.lock").read_text(encoding="utf-8"), python)
+    assert ("typing-extensions" in lines) == typing
+    assert {"theano-pymc", "lasagne", "h5py", "jsonschema", "pooch", "tqdm", "pillow"} <= lines.keys()
+    assert not {"numpy", "scipy", "jax", "jaxlib", "pytest"} & lines.keys()
+    assert all(re.fullmatch(r"\S+==\S+( +--hash=sha256:[0-9a-f]{64})+ *", line) for line in lines.values())

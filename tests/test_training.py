@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from runs import arrays_of, assert_same_arrays, lines_of, log_of
 
-from parmesan_cagem import checkpoint, pipeline, provenance, training, training_step
+from parmesan_cagem import checkpoint, packing, pipeline, provenance, training, training_step
 from parmesan_cagem.config import experiment
 from parmesan_cagem.data import Dataset, load
 from parmesan_cagem.engines.theano_c import TheanoC
@@ -91,7 +92,7 @@ def new_trainer(compiled, tmp_path):
     opened = []
     with Signals() as signals:
 
-        def make(name="run", resume=False, **changes):
+        def make(name="run", resume=False, warnings=(), **changes):
             original, initial = compiled
             trainer = copy.copy(original)
             trainer.e = dataclasses.replace(TINY, **changes)
@@ -107,7 +108,7 @@ def new_trainer(compiled, tmp_path):
             opened.append(trainer.folder)
             if resume:
                 try:
-                    assert trainer.restore() == ()
+                    assert trainer.restore() == warnings
                 except BaseException:
                     trainer.folder.close()
                     raise
@@ -353,6 +354,40 @@ def test_a_resumed_run_equals_an_uninterrupted_one(first, whole, new_trainer, tm
     stop(new_trainer(resume=True)).run()
     assert_same_arrays(arrays_of(tmp_path / "run"), whole[2].arrays)
     assert log_of(tmp_path / "run") == whole[3]
+
+
+def repack(folder, finished):
+    """What a pack makes of the run in ``folder``, put in its place."""
+    if finished:
+        epochs = json.loads((folder / "config.json").read_text())["epochs"]
+        (folder / "record.json").write_text(json.dumps({"epochs": epochs}))
+    parts = packing.pack([folder], folder.parent / "pack").parts
+    shutil.rmtree(folder)
+    packing.unpack(parts, folder.parent)
+
+
+def test_a_run_that_went_through_a_pack_is_a_rounding_away_and_keeps_saying_so(whole, new_trainer, tmp_path):
+    stop(new_trainer(epochs=1)).run()
+    repack(tmp_path / "run", finished=False)
+    (note,) = checkpoint.load(tmp_path / "run").attributes["notes"]
+    trainer = new_trainer(resume=True, warnings=(note,))
+    stop(trainer).run()
+    saved = checkpoint.load(tmp_path / "run")
+    assert saved.attributes["notes"] == [note]  # the next process will say it too
+    assert {"note": note} in lines_of(tmp_path / "run")
+    assert [entry["F"] for entry in log_of(tmp_path / "run")] == pytest.approx([e["F"] for e in whole[3]], rel=1e-2)
+    assert np.array_equal(saved.arrays["random/eps_z1"], whole[2].arrays["random/eps_z1"])
+
+
+def test_a_finished_run_from_a_pack_can_be_restored_and_not_trained_further(new_trainer, tmp_path):
+    trainer = stop(new_trainer(epochs=1))
+    trainer.run()
+    weights = {name: value for name, value in arrays_of(tmp_path / "run").items() if name.startswith("weights/")}
+    repack(tmp_path / "run", finished=True)
+    again = stop(new_trainer(resume=True, epochs=1))
+    assert all(np.array_equal(again.step.state[name].get_value(), value) for name, value in weights.items())
+    with pytest.raises(UserError, match=r"without Adam's moments.*give --epochs 1"):
+        new_trainer(resume=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -141,3 +141,9 @@ def test_a_cache_that_the_user_chose_is_kept(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert any((tmp_path / "mine").iterdir())
     assert not (tmp_path / "cagem").exists()
+
+
+def test_an_accelerator_is_given_larger_calls_than_a_cpu(monkeypatch):
+    cpu = XLA().rows_per_call
+    monkeypatch.setattr(products, "on_cpu", lambda: False)
+    assert XLA().rows_per_call > 10 * cpu

@@ -46,10 +46,13 @@ class Engine(Protocol):
         ``Experiment.engine``.
     device : str
         What it runs on, for the record.
+    rows_per_call : int
+        Rows of one call of an evaluation (``function``) that keep the device busy and fit its memory.
     """
 
     name: str
     device: str
+    rows_per_call: int
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
         """Compile ``outputs`` of ``inputs`` into a callable from arrays to a list of arrays."""

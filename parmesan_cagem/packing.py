@@ -1,0 +1,281 @@
+"""Run folders in a few files of bounded size, to carry them to where they go on.
+
+A pack is one stream of bytes, cut into parts ``runs.pack-1-of-3`` and so on. Each part begins with a line that names
+the format and a line of JSON with its number and its SHA-256, so that a missing or damaged part is noticed before
+anything is written. The stream begins with a line of JSON that lists its members, each compressed: the small files of a
+run as they are, and its checkpoint. In a packed checkpoint
+
+* every array is exact, but Adam's moments of an unfinished run are rounded to bfloat16 (8 significant bits, float32's
+  range): half the size. The run goes on from there, but not to the bits of the run that was never packed; a note in its
+  checkpoint, its log and its record says so;
+* a finished run has no moments: it can be evaluated again, not trained further.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parmesan_cagem import checkpoint, files
+from parmesan_cagem.config import MAY_CHANGE
+from parmesan_cagem.errors import UserError
+
+FORMAT = 1
+MIB = 1 << 20
+FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json")
+
+_MAGIC = b"parmesan_cagem pack 1\n"
+_MOMENTS = ("adam/m/", "adam/v/")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What :func:`pack` wrote, and in ``left_out`` the checkpoints that found no room, one line each."""
+
+    parts: list[Path]
+    left_out: list[str]
+
+
+def pack(
+    runs: Iterable[Path], out: Path, part_mib: float = 15, parts: int = 4, finished_weights: bool = True
+) -> Packed:
+    """Write the runs into at most ``parts`` files of ``part_mib`` MiB in ``out``.
+
+    Parameters
+    ----------
+    runs : iterable of Path
+        Run folders. Their small files go in first, then the checkpoints of unfinished runs, then the weights of
+        finished ones, as far as there is room; in the given order.
+    finished_weights : bool
+        Whether to take those at all.
+
+    Raises
+    ------
+    UserError
+        A folder holds no run, a checkpoint is damaged, or not even the small files fit.
+    """
+    runs = [Path(run) for run in runs]
+    room = int(part_mib * MIB) * parts - 4096 * (parts + 1)  # less than that are the lines before the bytes
+    members: list[tuple[dict[str, Any], bytes]] = []
+    left_out = []
+    for run in runs:
+        if not (run / "config.json").is_file():
+            raise UserError(f"{run}: no run (no config.json): name run folders")
+        members.append(_member(run, "files", _files_of(run)))
+    room -= sum(len(data) for _, data in members) + 300 * 2 * len(runs)
+    if room < 0:
+        raise UserError(f"{len(runs)} runs do not fit into {parts} parts of {part_mib} MiB; pack fewer at a time")
+    for run in sorted(runs, key=_is_finished):
+        if not checkpoint.exists(run) or (_is_finished(run) and not finished_weights):
+            continue
+        member = _member(run, "checkpoint", _checkpoint_of(run))
+        size = len(member[1])
+        if size <= room:
+            members.append(member)
+            room -= size
+        else:
+            left_out.append(f"{run.name}: its checkpoint ({size / MIB:.1f} MiB) found no room")
+    manifest = json.dumps({"format": FORMAT, "members": [facts for facts, _ in members]}).encode() + b"\n"
+    return Packed(_write_parts(manifest + b"".join(data for _, data in members), Path(out), part_mib), left_out)
+
+
+def unpack(parts: Iterable[Path], out: Path) -> list[str]:
+    """Put the runs of a pack back as folders in ``out``; returns a line for each.
+
+    A run that is there already is replaced only by one that has come further.
+
+    Raises
+    ------
+    UserError
+        Parts are missing, damaged or of different packs (then nothing is written), or another run has that name.
+    """
+    stream = _read_parts([Path(part) for part in parts])
+    line, _, body = stream.partition(b"\n")
+    contents: dict[str, dict[str, bytes]] = {}
+    for facts in json.loads(line)["members"]:
+        data, body = body[: facts["bytes"]], body[facts["bytes"] :]
+        contents.setdefault(_plain_name(facts["run"]), {})[facts["kind"]] = zlib.decompress(data)
+    return [_restore(Path(out) / name, kinds) for name, kinds in contents.items()]
+
+
+def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """The upper halves of float32's bits, rounded to the nearest, ties to even; finite values only.
+
+    Examples
+    --------
+    >>> from_bfloat16(to_bfloat16(np.float32([1.0, -2.5, 1 + 2**-8, 1 + 2**-7]))).tolist()
+    [1.0, -2.5, 1.0, 1.0078125]
+    """
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return np.minimum(rounded & np.uint32(0x7FFF), np.uint32(0x7F7F)).astype(np.uint16) | (
+        (bits >> np.uint32(16)).astype(np.uint16) & np.uint16(0x8000)
+    )
+
+
+def from_bfloat16(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Inverse of :func:`to_bfloat16`: exact."""
+    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def _is_finished(run: Path) -> bool:
+    """Whether the record is there, and of the length that the settings now ask for."""
+    if not (run / "record.json").is_file():
+        return False
+    config, record = (files.read_json(run / name, "restore it from a copy") for name in ("config.json", "record.json"))
+    return bool(record.get("epochs", 0) >= config.get("epochs", 0))
+
+
+def _member(run: Path, kind: str, data: bytes) -> tuple[dict[str, Any], bytes]:
+    packed = zlib.compress(data, 6)
+    return {"run": run.resolve().name, "kind": kind, "bytes": len(packed)}, packed
+
+
+def _files_of(run: Path) -> bytes:
+    found = {name: (run / name).read_bytes() for name in FILES if (run / name).is_file()}
+    return json.dumps({name: len(data) for name, data in found.items()}).encode() + b"\n" + b"".join(found.values())
+
+
+def _checkpoint_of(run: Path) -> bytes:
+    saved = checkpoint.load(run)
+    finished = _is_finished(run)
+    entries, data = [], []
+    for name, array in saved.arrays.items():
+        moment = name.startswith(_MOMENTS) and array.dtype == np.float32
+        if moment and finished:
+            continue
+        stored = to_bfloat16(array.ravel()) if moment else array.ravel()
+        entries.append([name, array.dtype.str, list(array.shape), stored.dtype.str])
+        # The bytes of equal weight side by side: signs and exponents repeat, the last bits of a mantissa do not.
+        data.append(stored.view(np.uint8).reshape(-1, stored.itemsize).T.tobytes())
+    facts = {"arrays": entries, "attributes": saved.attributes, "finished": finished}
+    return json.dumps(facts).encode() + b"\n" + b"".join(data)
+
+
+def _write_parts(stream: bytes, out: Path, part_mib: float) -> list[Path]:
+    room = int(part_mib * MIB) - 4096
+    count = max(1, math.ceil(len(stream) / room))
+    whole = hashlib.sha256(stream).hexdigest()
+    paths = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot make the folder: {files.cause(error)}") from error
+    for stale in out.glob("runs.pack-*"):  # of another pack: they would not fit to the new ones
+        stale.unlink()
+    for i in range(count):
+        payload = stream[i * room : (i + 1) * room]
+        facts = {"part": i + 1, "parts": count, "pack": whole, "sha256": hashlib.sha256(payload).hexdigest()}
+        path = out / f"runs.pack-{i + 1}-of-{count}"
+        files.write_atomically(path, _MAGIC + json.dumps(facts).encode() + b"\n" + payload)
+        paths.append(path)
+    return paths
+
+
+def _read_parts(paths: Sequence[Path]) -> bytes:
+    payloads: dict[int, bytes] = {}
+    facts: dict[str, Any] = {"parts": 0, "pack": ""}
+    for path in paths:
+        try:
+            magic, line, payload = path.read_bytes().split(b"\n", 2)
+            facts = json.loads(line)
+            sound = magic + b"\n" == _MAGIC and hashlib.sha256(payload).hexdigest() == facts["sha256"]
+        except OSError as error:
+            raise UserError(f"{path}: cannot read: {files.cause(error)}") from error
+        except (ValueError, KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise UserError(f"{path}: damaged, or no part of a pack: copy it again")
+        payloads[facts["part"]] = payload
+    missing = sorted(set(range(1, facts["parts"] + 1)) - set(payloads))
+    if missing or not payloads:
+        raise UserError(
+            f"the pack is not whole: part {missing or 1} of {facts['parts'] or '?'} is missing; copy it too"
+        )
+    stream = b"".join(payloads[part] for part in sorted(payloads))
+    if hashlib.sha256(stream).hexdigest() != facts["pack"]:
+        raise UserError(f"{paths[0].parent}: parts of different packs; keep those of one")
+    return stream
+
+
+def _plain_name(name: str) -> str:
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"the pack holds a run named {name!a}, which is no folder's name")
+    return name
+
+
+def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
+    """Write one run; the checkpoint and the record come last."""
+    line, _, body = kinds["files"].partition(b"\n")
+    contents = {}
+    for name, size in json.loads(line).items():
+        contents[name], body = body[:size], body[size:]
+    config = json.loads(contents["config.json"])
+    saved = _decode(kinds["checkpoint"]) if "checkpoint" in kinds else None
+    finished = "record.json" in contents and json.loads(contents["record.json"])["epochs"] >= config["epochs"]
+    here = _progress(folder)
+    if here is not None:
+        before = files.read_json(folder / "config.json", "name another folder")
+        if any(before.get(key) != config.get(key) for key in {*before, *config} - MAY_CHANGE):
+            raise UserError(f"{folder}: another run has this name; unpack into another folder")
+        there = (finished, *((saved[1]["epoch"], saved[1]["step"]) if saved else (0, 0)))
+        if there <= here:
+            return f"{folder.name}: kept as it is: the pack has come no further"
+    folder.mkdir(parents=True, exist_ok=True)
+    if saved:
+        arrays, attributes = saved
+        log = contents.get("log.jsonl", b"")[: attributes["log_size"]]
+        if not finished:
+            log += (files.to_json({"note": attributes["notes"][-1]}) + "\n").encode()
+            attributes["log_size"] = len(log)
+        contents["log.jsonl"] = log
+        checkpoint.save(folder, arrays, attributes)
+    for name in FILES:
+        if name in contents:
+            files.write_atomically(folder / name, contents[name])
+    if finished:
+        return f"{folder.name}: finished, {'with its weights' if saved else 'without weights'}"
+    if not saved:
+        return f"{folder.name}: without a checkpoint: it begins anew"
+    return f"{folder.name}: goes on after epoch {saved[1]['epoch']}, step {saved[1]['step']}"
+
+
+def _decode(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and attributes, with the note or the mark that says what they lack."""
+    line, _, body = data.partition(b"\n")
+    facts = json.loads(line)
+    arrays: dict[str, np.ndarray] = {}
+    for name, dtype, shape, stored in facts["arrays"]:
+        kind, count = np.dtype(stored), math.prod(shape)
+        raw, body = body[: count * kind.itemsize], body[count * kind.itemsize :]
+        planes = np.frombuffer(raw, np.uint8).reshape(kind.itemsize, count)
+        values = np.ascontiguousarray(planes.T).reshape(-1).view(kind)
+        arrays[name] = (values if stored == dtype else from_bfloat16(values)).reshape(shape)
+    attributes = facts["attributes"]
+    if facts["finished"]:
+        attributes["without_moments"] = True
+    else:
+        where = f"epoch {attributes['epoch']}, step {attributes['step']}"
+        note = f"went on from a pack after {where}: Adam's moments were rounded to bfloat16 there"
+        attributes["notes"] = [*attributes.get("notes", ()), note]
+    return arrays, attributes
+
+
+def _progress(folder: Path) -> tuple[bool, int, int] | None:
+    """(finished, epochs, steps) of the run in ``folder``; None where none is."""
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        facts = checkpoint.load(folder).attributes
+    except checkpoint.CheckpointError:
+        return (_is_finished(folder), 0, 0)
+    return (_is_finished(folder), facts["epoch"], facts["step"])

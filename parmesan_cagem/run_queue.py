@@ -1,0 +1,163 @@
+"""A queue of runs within a budget of time: most important first, each where it was left, until the time is over.
+
+A queue is a text file with one command a line, ``run_mnist.py --labels 100 --checkpoint-every 25``, and comments after
+``#``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parmesan_cagem import arguments, files
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = {"run_mnist.py": "mnist"}
+STOPPED = 143  # exit status of a run that saved itself on SIGTERM
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a queue: the command (script and flags), and the run that it means."""
+
+    command: tuple[str, ...]
+    experiment: Experiment
+    folder: Path
+
+    @property
+    def state(self) -> str:
+        """``finished``, ``failed`` (NaN: ``failure.json``), ``started`` or ``new``."""
+        if self._has_its_record():
+            return "finished"
+        if (self.folder / "failure.json").exists():
+            return "failed"
+        return "started" if (self.folder / "config.json").exists() else "new"
+
+    def _has_its_record(self) -> bool:
+        path = self.folder / "record.json"
+        if not path.exists():
+            return False
+        record = files.read_json(path, "remove it: `--resume` writes it anew")
+        machine = {"checkpoint_every"}  # shapes no number
+        wanted = {key: value for key, value in self.experiment.to_dict().items() if key not in machine}
+        recorded = {key: value for key, value in record["config"].items() if key not in machine}
+        return bool(recorded == wanted and record["epochs"] == self.experiment.epochs)
+
+
+def read(path: Path, out: Path, data_dir: Path | None = None) -> list[Entry]:
+    """The entries of the queue at ``path``, with run folders in ``out``.
+
+    Raises
+    ------
+    UserError
+        A line is no command of this package: names it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the queue: {error}") from error
+    entries: list[Entry] = []
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
+        if not words:
+            continue
+        script, *flags = words
+        if script not in SCRIPTS:
+            raise UserError(f"{where}: {script}: begin with {' or '.join(SCRIPTS)}")
+        if {flag.partition("=")[0] for flag in flags} & {"--resume", "--out", "--data-dir"}:
+            raise UserError(f"{where}: the queue itself gives --resume, --out and --data-dir; leave them out")
+        flags += ["--out", str(out), *(["--data-dir", str(data_dir)] if data_dir else [])]
+        try:
+            experiment, job = arguments.parse(flags, SCRIPTS[script], script)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        if job.folder in [entry.folder for entry in entries]:
+            raise UserError(f"{where}: the run {job.folder.name} stands in the queue already")
+        entries.append(Entry((script, *flags), experiment, job.folder))
+    return entries
+
+
+def work(
+    entries: Sequence[Entry], deadline: float, grace: float, environment: Mapping[str, str] | None = None
+) -> list[dict[str, object]]:
+    """Run what is not finished, in order, until ``deadline`` (of ``time.monotonic``).
+
+    ``grace`` seconds before it, the run at work is asked to save itself and to stop; if it has not at the deadline, it
+    is killed (its last checkpoint is intact). A run that fails does not keep the next from its turn.
+
+    Returns
+    -------
+    list of dict
+        For each entry ``name``, ``outcome`` (``finished before``, ``finished``, ``stopped``, ``killed``, ``failed
+        before``, ``failed``, ``not begun``), ``seconds`` and ``epochs``.
+    """
+    results: list[dict[str, object]] = []
+    over = False
+    for entry in entries:
+        before, clock, outcome = entry.state, time.monotonic(), "not begun"
+        if before in ("finished", "failed"):
+            outcome = f"{before} before"
+        elif not over and deadline - clock > 2 * grace:
+            _say(f"queue: {entry.folder.name} ({before}), {deadline - clock:.0f} s left")
+            outcome = _run(entry, before, deadline, grace, environment)
+            over = outcome in ("stopped", "killed")
+        result = {"name": entry.folder.name, "outcome": outcome, "seconds": time.monotonic() - clock}
+        results.append({**result, "epochs": _epochs(entry.folder), "of": entry.experiment.epochs})
+        _say(f"queue: {entry.folder.name}: {outcome}, {results[-1]['epochs']} of {entry.experiment.epochs} epochs")
+    return results
+
+
+def _run(entry: Entry, before: str, deadline: float, grace: float, environment: Mapping[str, str] | None) -> str:
+    command = [sys.executable, str(ROOT / entry.command[0]), *entry.command[1:]]
+    if before == "started":
+        command.append("--resume")
+    with _child(command, environment) as process:
+        try:
+            status = process.wait(max(0.0, deadline - grace - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            try:
+                status = process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return "killed"
+    if status == 0:
+        return "finished"
+    return "stopped" if status == STOPPED else "failed"
+
+
+@contextlib.contextmanager
+def _child(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not outlive us: whatever happens here, it is gone in the end."""
+    process = subprocess.Popen(command, env=None if environment is None else dict(environment))
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _epochs(folder: Path) -> int:
+    """Completed epochs, as its log tells."""
+    try:
+        lines = (folder / "log.jsonl").read_bytes().splitlines()
+        return max((json.loads(line).get("epoch", 0) for line in lines), default=0)
+    except (OSError, ValueError):
+        return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

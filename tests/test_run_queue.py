@@ -1,0 +1,141 @@
+"""The queue: what it reads, what it skips, how it keeps to its time. The runs are stand-ins of a few lines."""
+
+import json
+import time
+
+import pytest
+
+from parmesan_cagem import run_queue
+from parmesan_cagem.errors import UserError
+
+# In place of run_mnist.py: notes how it was called, then does what the run's folder is named after.
+STAND_IN = """
+import json, pathlib, signal, sys, time
+out, name = (sys.argv[sys.argv.index(flag) + 1] for flag in ("--out", "--name"))
+folder = pathlib.Path(out) / name
+folder.mkdir(parents=True, exist_ok=True)
+with open(folder / "calls", "a") as calls:
+    calls.write(("resume" if "--resume" in sys.argv else "new") + "\\n")
+(folder / "config.json").touch()
+(folder / "log.jsonl").write_text('{"versions": {}}\\n{"epoch": 1}\\n')
+def stop(number, frame):
+    (folder / "saved").touch()
+    sys.exit(143)
+if name.startswith("long"):
+    signal.signal(signal.SIGTERM, stop)
+if name.startswith("deaf"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if name.startswith(("long", "deaf")):
+    (folder / "ready").touch()
+    time.sleep(60)
+sys.exit(3 if name.startswith("bad") else 0)
+"""
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """Make the entries of a queue from run names."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "run_mnist.py").write_text(STAND_IN)
+    monkeypatch.setattr(run_queue, "ROOT", tmp_path / "root")
+
+    def make(*names, flags="--preset smoke"):
+        path = tmp_path / "queue.txt"
+        path.write_text("# first\n\n" + "".join(f"run_mnist.py {flags} --name {name}  # why\n" for name in names))
+        return run_queue.read(path, tmp_path / "runs")
+
+    return make
+
+
+def outcomes(results):
+    return [(result["name"], result["outcome"]) for result in results]
+
+
+def calls(entry):
+    return (entry.folder / "calls").read_text().split()
+
+
+def finish(entry, **changes):
+    """A record as a whole run leaves it."""
+    entry.folder.mkdir(parents=True, exist_ok=True)
+    record = {"epochs": entry.experiment.epochs, "config": entry.experiment.to_dict() | changes}
+    (entry.folder / "record.json").write_text(json.dumps(record))
+    (entry.folder / "config.json").write_text("{}")
+
+
+def test_runs_in_order_and_a_failure_does_not_stop_the_next(queue):
+    entries = queue("one", "bad", "two")
+    results = run_queue.work(entries, time.monotonic() + 60, grace=1)
+    assert outcomes(results) == [("one", "finished"), ("bad", "failed"), ("two", "finished")]
+    assert [result["epochs"] for result in results] == [1, 1, 1]
+
+
+def test_what_began_is_resumed_and_what_is_finished_or_failed_is_skipped(queue):
+    entries = begun, done, failed = queue("begun", "done", "failed")
+    begun.folder.mkdir(parents=True)
+    (begun.folder / "config.json").touch()
+    finish(done)
+    failed.folder.mkdir()
+    (failed.folder / "failure.json").touch()
+    results = run_queue.work(entries, time.monotonic() + 60, grace=1)
+    assert outcomes(results) == [("begun", "finished"), ("done", "finished before"), ("failed", "failed before")]
+    assert calls(begun) == ["resume"]
+    assert not (done.folder / "calls").exists()
+
+
+@pytest.mark.parametrize(("changes", "state"), [({"checkpoint_every": 7}, "finished"), ({"iw_samples": 3}, "started")])
+def test_a_record_counts_if_its_numbers_are_those_asked_for(queue, changes, state):
+    (entry,) = queue("n")
+    finish(entry, **changes)
+    assert entry.state == state
+    (longer,) = queue("n", flags="--preset smoke --epochs 9")
+    assert longer.state == "started"
+
+
+def test_at_the_end_of_its_time_a_run_is_asked_to_save_and_nothing_else_begins(queue):
+    entries = queue("long", "after")
+    clock = time.monotonic()
+    results = run_queue.work(entries, clock + 8, grace=3)
+    assert time.monotonic() - clock < 8
+    assert outcomes(results) == [("long", "stopped"), ("after", "not begun")]
+    assert (entries[0].folder / "saved").exists()
+
+
+def test_a_run_that_does_not_listen_is_killed_at_the_deadline(queue):
+    clock = time.monotonic()
+    assert outcomes(run_queue.work(queue("deaf"), clock + 5, grace=2)) == [("deaf", "killed")]
+    assert 4.5 < time.monotonic() - clock < 8
+
+
+def test_nothing_begins_in_the_last_moments(queue):
+    assert outcomes(run_queue.work(queue("late"), time.monotonic() + 2, grace=2)) == [("late", "not begun")]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("train.py --labels 100", "begin with run_mnist.py"),
+        ("run_mnist.py --labels many", "invalid int value"),
+        ("run_mnist.py --labels 100 --clusters 20", "K must equal"),
+        ("run_mnist.py --out=elsewhere", "leave them out"),
+        ("run_mnist.py --name 'a", "No closing quotation"),
+        ("run_mnist.py --labels 100", "stands in the queue already"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, reason):
+    path = tmp_path / "queue.txt"
+    path.write_text(f"run_mnist.py --labels 100\n{line}\n")
+    with pytest.raises(UserError, match=f"queue.txt, line 2: .*{reason}"):
+        run_queue.read(path, tmp_path)
+
+
+def test_no_queue_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot read the queue"):
+        run_queue.read(tmp_path / "absent", tmp_path)
+
+
+def test_the_queue_of_the_project_is_the_papers_table(tmp_path):
+    entries = run_queue.read(run_queue.ROOT / "tools" / "gpu_queue.txt", tmp_path)
+    cells = [(entry.experiment.labels, entry.experiment.clusters) for entry in entries]
+    assert cells == [(100, 10), (0, 10), (50, 10), (20, 10), (0, 20)]
+    assert {entry.experiment.preset for entry in entries} == {"paper"}
