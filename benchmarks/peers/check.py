@@ -7,6 +7,7 @@ step and after three, and the running averages of batch norm after three.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,12 @@ def worst(found: dict[str, float]) -> dict[str, tuple[float, str]]:
     return result
 
 
-def failures(found: dict[str, float]) -> list[str]:
-    """What is out of tolerance, in words; empty when the contestant does the same mathematics."""
+def failures(found: dict[str, float], kinds: Container[str] = tuple(TOLERANCES)) -> list[str]:
+    """What of those kinds is out of tolerance, in words; empty when the contestant does the same mathematics."""
     return [
         f"{name}: relative error {error:.2g}, more than {TOLERANCES[kind]:g}"
         for kind, (error, name) in worst(found).items()
-        if not error <= TOLERANCES[kind]
+        if kind in kinds and not error <= TOLERANCES[kind]
     ]
 
 
