@@ -36,7 +36,7 @@ help: ## print this list
 setup: .venv/.installed ## make .venv from the locked requirements (nothing to do: instant)
 
 .PHONY: demo
-demo: .venv/.installed ## train, evaluate and record a small CaGeM-100 on MNIST in minutes (ARGS="--seed 2" adds flags)
+demo: .venv/.installed ## train, evaluate and record CaGeM-100 on MNIST for a few epochs (ARGS="--seed 2" adds flags)
 	$(BIN)/python run_mnist.py --labels 100 --preset demo $(ARGS)
 
 .PHONY: test
