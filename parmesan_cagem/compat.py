@@ -51,6 +51,7 @@ NUMPY_NAMES: dict[str, Any] = {
     "alltrue": np.all,
     "sometrue": np.any,
     "cumproduct": np.cumprod,
+    "MAXDIMS": 32,  # what CumOp says for "all axes"
     "cast": _Cast(),
     "sctype2char": lambda dtype: np.dtype(dtype).char,
     "AxisError": np.exceptions.AxisError,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import theano
+from theano import scalar
 from theano.graph.basic import Variable
 from theano.sandbox import rng_mrg
 from theano.scalar.basic import NumpyAutocaster
@@ -25,6 +26,8 @@ def repair() -> None:
     if not numpy_has_c_code():
         _mend_autocasting()
         _mend_uniform_draws()
+        # The gradients of deg2rad and rad2deg pass a Theano type where NumPy wants a dtype; its `dtype` no longer counts.
+        scalar.Scalar.__numpy_dtype__ = property(lambda self: np.dtype(self.dtype))
 
 
 def _restore_names() -> None:

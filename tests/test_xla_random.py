@@ -71,7 +71,7 @@ def test_integers_that_float32_rounds():
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_uniform_is_that_of_theanos_c_code(dtype):
+def test_uniform_is_that_of_theanos_c_code(c_engine, dtype):
     """Shapes, and numbers of streams, of all kinds; three calls each; and the states that they leave."""
     made = {}
     for engine in ("c", "xla"):

@@ -31,6 +31,11 @@ def _round_half_away(x: Any) -> Any:
     return whole + jnp.where(jnp.abs(x - whole) >= 0.5, jnp.sign(x), 0)
 
 
+def _clip(x: Any, low: Any, high: Any) -> Any:
+    # Where low > high, Theano's first comparison wins.
+    return jnp.where(x < low, low, jnp.minimum(x, high))
+
+
 def _floor_divide(x: Any, y: Any) -> Any:
     return jnp.floor(x / y) if jnp.issubdtype(x.dtype, jnp.floating) else jnp.floor_divide(x, y)
 
@@ -49,7 +54,7 @@ ARITHMETIC: dict[type, Callable[..., Any]] = {
     S.Pow: jnp.power,
     S.ScalarMaximum: jnp.maximum,
     S.ScalarMinimum: jnp.minimum,
-    S.Clip: lambda x, low, high: jnp.minimum(jnp.maximum(x, low), high),
+    S.Clip: _clip,
     S.Identity: lambda x: x,
     S.Neg: jnp.negative,
     S.Abs: jnp.abs,
