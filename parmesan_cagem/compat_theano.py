@@ -26,7 +26,7 @@ def repair() -> None:
     if not numpy_has_c_code():
         _mend_autocasting()
         _mend_uniform_draws()
-        # The gradients of deg2rad and rad2deg pass a Theano type where NumPy wants a dtype; its `dtype` no longer counts.
+        # The gradients of deg2rad and rad2deg give a Theano type where NumPy 2.5 wants a dtype or this.
         scalar.Scalar.__numpy_dtype__ = property(lambda self: np.dtype(self.dtype))
 
 
