@@ -14,7 +14,7 @@ from parmesan_cagem.toolchain import numpy_has_c_code
 NAMES = {
     **{"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str},
     **{"product": np.prod, "alltrue": np.all, "sometrue": np.any, "cumproduct": np.cumprod},
-    **{"AxisError": np.exceptions.AxisError, "ComplexWarning": np.exceptions.ComplexWarning},
+    **{"AxisError": np.exceptions.AxisError, "ComplexWarning": np.exceptions.ComplexWarning, "MAXDIMS": 32},
 }
 SUCCESSORS = {  # of what NumPy replaced by nothing of its own
     "cast": lambda cast: [cast[kind](300.7).dtype for kind in ("int8", "float32", np.float64)],
