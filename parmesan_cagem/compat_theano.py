@@ -14,6 +14,8 @@ from theano.graph.basic import Variable
 from theano.sandbox import rng_mrg
 from theano.scalar.basic import NumpyAutocaster
 from theano.tensor.signal import pool
+from theano.tensor.type import TensorType
+from theano.tensor.var import TensorVariable
 
 from parmesan_cagem.toolchain import blas_flags, numpy_has_c_code
 
@@ -26,8 +28,9 @@ def repair() -> None:
     if not numpy_has_c_code():
         _mend_autocasting()
         _mend_uniform_draws()
-        # The gradients of deg2rad and rad2deg give a Theano type where NumPy 2.5 wants a dtype or this.
-        scalar.Scalar.__numpy_dtype__ = property(lambda self: np.dtype(self.dtype))
+        # A few gradients give a Theano type or variable where NumPy wants a dtype; since 2.5 its `dtype` is not enough.
+        for cls in (scalar.Scalar, scalar.ScalarVariable, TensorType, TensorVariable):
+            cls.__numpy_dtype__ = property(lambda self: np.dtype(self.dtype))
 
 
 def _restore_names() -> None:

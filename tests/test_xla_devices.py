@@ -53,7 +53,7 @@ def assert_same_run(found, expected):
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_simulated_devices_give_the_same_run(count, one, tmp_path):
     out = finish(begin(count, tmp_path / "run.npz", simulated=8))
-    assert out.startswith(f"{count} x ")
+    assert f"{count} x " in out
     assert_same_run(np.load(tmp_path / "run.npz"), one)
 
 
@@ -66,7 +66,7 @@ def test_two_processes_give_the_same_run(one, tmp_path):
         variables = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(i)}
         processes.append(begin(2, tmp_path / f"run{i}.npz", simulated=1, **variables))
     for i, process in enumerate(processes):
-        assert finish(process).startswith("2 x ")
+        assert "2 x " in finish(process)  # JAX may say more
         assert_same_run(np.load(tmp_path / f"run{i}.npz"), one)
 
 
