@@ -12,6 +12,7 @@ from theano.ifelse import ifelse
 from theano.tensor.opt import Assert
 from xla_cases import integers, normal
 
+from parmesan_cagem.engines.xla.convert import Unconvertible
 from parmesan_cagem.engines.xla.linker import XLALinker
 
 
@@ -182,7 +183,7 @@ def test_a_branch_chosen_by_a_shape_may_have_another_shape():
 def test_branches_of_different_shapes_chosen_by_data_are_refused():
     x, y, choice = T.vector(), T.vector(), T.lscalar()
     run = function([x, y, choice], ifelse(choice, x, y))
-    with pytest.raises(NotImplementedError, match="shape"):
+    with pytest.raises(Unconvertible, match="shape"):
         run(normal(1), normal(3), 1)
     xla_cases.same(run(normal(3), normal(3, seed=1), 0), normal(3, seed=1))
 

@@ -35,7 +35,11 @@ from parmesan_cagem.engines.xla import products
 FOLDED_ELEMENTS = 4096  # larger arrays are made on the device rather than stored in the program
 
 
-class UnconvertibleOp(NotImplementedError):
+class Unconvertible(TypeError):
+    """A graph that XLA cannot run: a shape that depends on data, a dtype that the device's arithmetic lacks."""
+
+
+class UnconvertibleOp(Unconvertible):
     """The engine has no conversion for an Op."""
 
 
@@ -140,11 +144,11 @@ def static(value: Any, node: Apply, what: str) -> Any:
 
     Raises
     ------
-    NotImplementedError
+    Unconvertible
         It depends on data: XLA compiles for known shapes only.
     """
     if not is_static(value):
-        raise NotImplementedError(f"engine xla: {what} of {node} depends on data, but XLA needs to know every shape")
+        raise Unconvertible(f"engine xla: {what} of {node} depends on data, but XLA needs to know every shape")
     return value
 
 

@@ -13,7 +13,7 @@ from theano.graph.basic import Apply
 from theano.tensor import subtensor
 from theano.tensor.type_other import MakeSlice
 
-from parmesan_cagem.engines.xla.convert import convert, is_static, static
+from parmesan_cagem.engines.xla.convert import Unconvertible, convert, is_static, static
 
 
 def _index(value: Any, node: Apply) -> Any:
@@ -26,7 +26,7 @@ def _index(value: Any, node: Apply) -> Any:
     if is_static(value) and getattr(value, "ndim", 0) == 0 and not isinstance(value, bool):
         return int(value)
     if not is_static(value) and jnp.issubdtype(value.dtype, jnp.bool_):
-        raise NotImplementedError(f"engine xla: {node} selects by a mask that depends on data: no static shape")
+        raise Unconvertible(f"engine xla: {node} selects by a mask that depends on data: no static shape")
     return value
 
 

@@ -15,7 +15,7 @@ from theano.graph.basic import Apply
 from theano.sandbox.multinomial import ChoiceFromUniform, MultinomialFromUniform
 from theano.sandbox.rng_mrg import mrg_uniform
 
-from parmesan_cagem.engines.xla.convert import convert, static
+from parmesan_cagem.engines.xla.convert import Unconvertible, convert, static
 
 M1, M2 = np.int32(2147483647), np.int32(2147462579)  # 2^31 - 1, 2^31 - 21069
 # The C code's factors; its float32 one is not the nearest float to 2^-31.
@@ -80,7 +80,7 @@ def _mrg_uniform(op: mrg_uniform, node: Apply, states: Any, size: Any) -> Any:
     sizes = tuple(int(s) for s in static(size, node, "the size"))
     dtype = op.output_type.dtype
     if dtype not in NORM:
-        raise NotImplementedError(f"engine xla: random numbers of dtype {dtype}; use float32 or float64")
+        raise Unconvertible(f"engine xla: random numbers of dtype {dtype}; use float32 or float64")
     states, numbers = uniform(jnp.asarray(states), int(np.prod(sizes)), dtype)
     return states, numbers.reshape(sizes)
 

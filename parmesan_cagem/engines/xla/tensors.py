@@ -20,7 +20,7 @@ from theano.tensor.extra_ops import CumOp
 from theano.tensor.opt import Assert
 
 from parmesan_cagem.engines.xla import products
-from parmesan_cagem.engines.xla.convert import convert, convert_scalar, is_static
+from parmesan_cagem.engines.xla.convert import Unconvertible, convert, convert_scalar, is_static
 
 FEW = 4096  # elements: sums of fewer are not worth a product
 
@@ -56,7 +56,7 @@ def _if_else(op: IfElse, node: Apply, condition: Any, *branches: Any) -> Any:
         return tuple(chosen if condition else other)
     for x, y in zip(chosen, other, strict=True):
         if np.shape(x) != np.shape(y):
-            raise NotImplementedError(
+            raise Unconvertible(
                 f"engine xla: the branches of {node} have shapes {np.shape(x)} and {np.shape(y)}; "
                 "XLA needs one shape unless shapes alone choose the branch"
             )
@@ -103,7 +103,7 @@ def _reduce(op: CAReduce, node: Apply, x: Any) -> Any:
     if kind in REDUCTIONS:
         return REDUCTIONS[kind](x, axis=op.axis)
     if kind not in BITWISE:
-        raise NotImplementedError(f"engine xla cannot reduce by {op.scalar_op} in {node}")
+        raise Unconvertible(f"engine xla cannot reduce by {op.scalar_op} in {node}")
     axes = tuple(range(x.ndim)) if op.axis is None else tuple(op.axis)
     none = np.zeros((), x.dtype)
     return lax.reduce(x, ~none if kind is S.AND else none, BITWISE[kind], axes)
