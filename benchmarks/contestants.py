@@ -9,6 +9,7 @@ import importlib.util
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,6 +39,17 @@ def absent(name: str) -> str | None:
         except (UserError, ValueError) as error:
             return str(error)
     return None
+
+
+def present(names: Iterable[str], say: Callable[[str], None]) -> list[str]:
+    """Those that can run here; ``say`` is told of the others."""
+    found = []
+    for name in names:
+        if reason := absent(name):
+            say(f"{name}: left out: {reason}")
+        else:
+            found.append(name)
+    return found
 
 
 def make_problem(path: str, data_dir: str | None, preset: str, changes: dict[str, Any]) -> None:

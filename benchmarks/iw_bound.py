@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import rounds
 from benchmarks.children import Child, call
-from benchmarks.contestants import ENGINES, INEXACT, BoundCall, absent, make_problem, make_step
+from benchmarks.contestants import ENGINES, INEXACT, BoundCall, absent, make_problem, make_step, present
 from benchmarks.flops import bound_flops, step_flops
 from benchmarks.problem import Problem
 
@@ -37,12 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, default=4, help="calls a round (default 4)")
     parser.add_argument("--steps", type=int, default=3, help="training steps a round (default 3)")
     args = parser.parse_args(argv)
-    names = []
-    for name in args.only:
-        if reason := absent(name):
-            rounds.say(f"{name}: left out: {reason}")
-        else:
-            names.append(name)
+    names = present(args.only, rounds.say)
     facts = rounds.machine()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "problem.npz")

@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks import rounds
 from benchmarks.children import Child, call
-from benchmarks.contestants import ENGINES, INEXACT, NAMES, absent, make_problem, make_step
+from benchmarks.contestants import ENGINES, INEXACT, NAMES, absent, make_problem, make_step, present
 from benchmarks.flops import step_flops
 from benchmarks.peers import check
 from benchmarks.problem import Problem
@@ -46,12 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=5, help="steps of a block (default 5)")
     parser.add_argument("--baseline", default="xla", choices=NAMES, help="ratios are to this one (default xla)")
     args = parser.parse_args(argv)
-    names = []
-    for name in args.only:
-        if reason := absent(name):
-            rounds.say(f"{name}: left out: {reason}")
-        else:
-            names.append(name)
+    names = present(args.only, rounds.say)
     facts, batches = rounds.machine(), []
     with tempfile.TemporaryDirectory() as folder:
         for batch in args.batch:

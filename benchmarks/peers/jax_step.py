@@ -20,7 +20,7 @@ from parmesan_cagem.config import Experiment
 
 Tree = dict[str, Any]
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-# JAX's default. rbg and unsafe_rbg are no faster here: 140,000 draws a step take a hundredth of its time.
+# JAX's default; rbg and unsafe_rbg were no faster here, within the noise of the measurement.
 PRNG = "threefry2x32"
 
 
