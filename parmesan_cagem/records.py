@@ -16,7 +16,7 @@ import numpy as np
 from parmesan_cagem import files
 from parmesan_cagem.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @functools.cache
