@@ -33,7 +33,9 @@ class Job:
     quiet: bool
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A wrong flag is a user's mistake like any other: one line."""
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
 
@@ -79,7 +81,7 @@ def _nearest(folder: Path, e: Experiment) -> Path:
 
 
 def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=prog,
         description=f"Train and evaluate on {dataset.upper()}; write one run folder and print its table row.",
         argument_default=argparse.SUPPRESS,

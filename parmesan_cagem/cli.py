@@ -1,0 +1,44 @@
+"""The console script ``cagem``: what comes after training."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from parmesan_cagem.arguments import Parser
+from parmesan_cagem.errors import UserError
+from parmesan_cagem.signals import Signals, Stopped
+
+COMMANDS = ("evaluate", "tables", "figures", "report", "data")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand, and turn every foreseen failure into one line and an exit status.
+
+    Returns
+    -------
+    int
+        0; 2 for a user's mistake; 3 for NaN or Inf; 130 and 143 for SIGINT and SIGTERM.
+    """
+    try:
+        with Signals() as signals:
+            args = _parser().parse_args(argv)
+            importlib.import_module(f"parmesan_cagem.commands.{args.command}").run(args, signals)
+    except (UserError, Stopped) as error:
+        print(f"cagem: {error}", file=sys.stderr)
+        return error.exit_status
+    except FloatingPointError as error:
+        print(f"cagem: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="cagem", description="Evaluate runs; make tables, figures and the report.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"parmesan_cagem.commands.{name}")
+        module.add_arguments(commands.add_parser(name, help=module.HELP, description=module.HELP))
+    return parser

@@ -1,0 +1,17 @@
+"""``cagem data``."""
+
+from __future__ import annotations
+
+import argparse
+
+from parmesan_cagem.signals import Signals
+
+HELP = "data"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``cagem data``."""
+
+
+def run(args: argparse.Namespace, signals: Signals) -> None:
+    """Not there yet."""

@@ -1,0 +1,89 @@
+"""A trained model from its run folder: what evaluation and pictures begin with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parmesan_cagem import checkpoint
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.errors import UserError
+from parmesan_cagem.models.cagem import CaGeM
+
+_WEIGHTS = "weights/"  # of the names that training_step gives to the arrays of a checkpoint
+_PIXELS = "weights/p_x.logits.b"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model with the weights and running averages of a checkpoint.
+
+    Attributes
+    ----------
+    folder : Path
+        The run's.
+    experiment : Experiment
+        The settings it was trained with.
+    model : CaGeM
+    facts : dict
+        The checkpoint's plain values: ``epoch``, ``seconds``, ``started``, ``notes`` ...
+    sha256 : str
+        Of the weights and running averages: whatever was computed from others is stale.
+    warnings : tuple of str
+        A damaged newest checkpoint, for which the one before stands in.
+    """
+
+    folder: Path
+    experiment: Experiment
+    model: CaGeM
+    facts: dict[str, Any]
+    sha256: str
+    warnings: tuple[str, ...]
+
+
+def load(folder: Path) -> Trained:
+    """Build the model of a run and give it the weights of its newest sound checkpoint.
+
+    Raises
+    ------
+    UserError
+        There is no sound checkpoint, or it belongs to another version of the model.
+    """
+    folder = Path(folder)
+    saved = checkpoint.load(folder)
+    weights = {k.removeprefix(_WEIGHTS): v for k, v in saved.arrays.items() if k.startswith(_WEIGHTS)}
+    if _PIXELS not in saved.arrays or "config" not in saved.attributes:
+        raise UserError(f"{saved.path}: holds no weights of a run; name a folder that run_mnist.py or the like wrote")
+    experiment = Experiment.from_dict(saved.attributes["config"])
+    model = CaGeM(experiment, len(saved.arrays[_PIXELS]))
+    restore(model, weights, saved.path)
+    return Trained(folder, experiment, model, saved.attributes, _digest(weights), saved.warnings)
+
+
+def restore(model: CaGeM, weights: Mapping[str, np.ndarray], path: Path) -> None:
+    """Set every parameter and running average of ``model``, by name.
+
+    Raises
+    ------
+    UserError
+        One is missing or has another shape.
+    """
+    for param in model.params():
+        array = weights.get(param.name)
+        if array is None or array.shape != param.get_value(borrow=True).shape:
+            found = "is missing" if array is None else f"has shape {array.shape}"
+            raise UserError(
+                f"{path}: {param.name} {found}, the model of these settings has {param.get_value(borrow=True).shape}; "
+                f"use the version of parmesan_cagem that wrote it"
+            )
+        param.set_value(array)
+
+
+def _digest(weights: Mapping[str, np.ndarray]) -> str:
+    parts = [checkpoint.digest(name, weights[name]) for name in sorted(weights)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
