@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parmesan_cagem import checkpoint
+from parmesan_cagem import checkpoint, sealed
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.models.cagem import CaGeM
@@ -85,5 +85,5 @@ def restore(model: CaGeM, weights: Mapping[str, np.ndarray], path: Path) -> None
 
 
 def _digest(weights: Mapping[str, np.ndarray]) -> str:
-    parts = [checkpoint.digest(name, weights[name]) for name in sorted(weights)]
+    parts = [sealed.digest(name, weights[name]) for name in sorted(weights)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
