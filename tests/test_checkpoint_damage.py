@@ -138,7 +138,7 @@ def tampered(folder, change, extra=()):
             del file["attributes_json"]
             text = json.dumps({"arrays": [*state(1), *extra], "attributes": {"step": 1}})
             sealed._put(file, "attributes_json", np.asarray(text.encode()))
-    (folder / NEWEST).write_bytes(checkpoint._seal(buffer.getvalue()) + buffer.getvalue())
+    (folder / NEWEST).write_bytes(sealed.seal(buffer.getvalue()) + buffer.getvalue())
 
 
 def tamper_value(file):
