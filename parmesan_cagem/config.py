@@ -135,6 +135,9 @@ class Experiment:
     eval_seed: int = option(
         1, "seed of the evaluation's binarisation, subset and noise", minimum=0, maximum=MAX_SEED, role="evaluation"
     )
+    eval_seeds: int = option(
+        1, "evaluations, from eval-seed on, each with an own binarisation and noise", minimum=1, role="evaluation"
+    )
     estimator: str = option(
         "marginal",
         "F_k sums over y, or samples y (a fifth of the cost at K = 10, looser)",
