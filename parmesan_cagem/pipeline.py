@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from parmesan_cagem import arguments, engines, files, provenance, records
 from parmesan_cagem.arguments import Job
 from parmesan_cagem.config import MAY_CHANGE, Experiment
@@ -50,7 +52,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
     ------
     UserError, Stopped, FloatingPointError
     """
-    data = load(e.dataset, job.data_dir)
+    data = load(e.dataset, job.data_dir, job.unverified)
     parts = partition(data, e)
     evaluated(data, e)
     engines.check(e.engine)
@@ -92,7 +94,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
                 "name": data.name,
                 "source": data.source,
                 "sha256": data.sha256,
-                "pixel_scale": e.pixel_scale,
+                "pixel_scale": e.pixel_scale if data.train_images.dtype == np.uint8 else None,
                 "train_images": len(data.train_images),
                 "unlabelled": n_u,
                 "labelled": n_l,
@@ -149,7 +151,7 @@ def table_row(record: dict[str, Any]) -> str:
     name = f"CaGeM-{e['labels']}"
     clusters = f", K={e['clusters']}" if not e["labels"] else ""
     paper = json.loads(PAPER.read_text()) if PAPER.exists() else {"bounds": {record["dataset"]["name"]: {}}}
-    published = paper["bounds"][record["dataset"]["name"]].get(name + clusters)
+    published = paper["bounds"].get(record["dataset"]["name"], {}).get(name + clusters)
     label = f"{name}, L=2, IW={e['train_iw']}{clusters}"
     ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs)"
     theirs = "" if published is None else f"{published:.2f} (F_5000)"
