@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import arguments, engines, files, provenance, records
+from parmesan_cagem import arguments, engines, files, provenance
 from parmesan_cagem.arguments import Job
 from parmesan_cagem.config import MAY_CHANGE, Experiment
 from parmesan_cagem.data import load
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.partition import evaluated, partition
-from parmesan_cagem.report.figures import save_grid
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
 
@@ -50,7 +48,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
     ------
     UserError, Stopped, FloatingPointError
     """
-    data = load(e.dataset, job.data_dir)
+    data = load(e.dataset, job.data_dir, job.unverified)
     parts = partition(data, e)
     evaluated(data, e)
     engines.check(e.engine)
@@ -92,7 +90,7 @@ def table_row(record: dict[str, Any]) -> str:
     name = f"CaGeM-{e['labels']}"
     clusters = f", K={e['clusters']}" if not e["labels"] else ""
     paper = json.loads(PAPER.read_text()) if PAPER.exists() else {"bounds": {record["dataset"]["name"]: {}}}
-    published = paper["bounds"][record["dataset"]["name"]].get(name + clusters)
+    published = paper["bounds"].get(record["dataset"]["name"], {}).get(name + clusters)
     label = f"{name}, L=2, IW={e['train_iw']}{clusters}"
     ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs)"
     theirs = "" if published is None else f"{published:.2f} (F_5000)"

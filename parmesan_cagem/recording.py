@@ -6,6 +6,8 @@ import datetime
 import sys
 from typing import Any
 
+import numpy as np
+
 from parmesan_cagem import evaluation, files, provenance, records
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
@@ -84,9 +86,9 @@ def _training_fields(
         "dataset": {
             "name": data.name,
             "source": data.source,
-            "verified": True,
+            "verified": data.verified,
             "sha256": data.sha256,
-            "pixel_scale": e.pixel_scale,
+            "pixel_scale": e.pixel_scale if data.train_images.dtype == np.uint8 else None,
             "train_images": len(data.train_images),
             "unlabelled": n_u,
             "labelled": n_l,
@@ -113,9 +115,7 @@ def _warnings(trained: Trained, e: Experiment) -> list[str]:
     if trained.facts["step"]:
         warnings.append(f"the weights are from the middle of epoch {trained.facts['epoch'] + 1}")
     if e.class_draws < FEW_DRAWS:
-        warnings.append(
-            f"active units of z2 come from {e.class_draws} draws; fewer than {FEW_DRAWS} count too many"
-        )
+        warnings.append(f"active units of z2 come from {e.class_draws} draws; fewer than {FEW_DRAWS} count too many")
     return warnings
 
 

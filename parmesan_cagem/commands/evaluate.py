@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("engine", "precision"):
         field = next(field for field in dataclasses.fields(Experiment) if field.name == name)
         arguments.add_field(parser, field, "as the run was trained")
-    arguments.add_data_dir(parser)
+    arguments.add_data_flags(parser)
     parser.add_argument("--no-progress", action="store_true", help="print results only")
 
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         e = dataclasses.replace(model.experiment, **given)
         how = {name: getattr(args, name, getattr(e, name)) for name in ("engine", "precision")}
         engines.check(how["engine"])
-        data = load(e.dataset, getattr(args, "data_dir", None))
+        data = load(e.dataset, args.data_dir, args.unverified_data)
         parts = partition(data, e)
         evaluated(data, e)
         trained.check_data(model, data.sha256, parts.labelled_sha256)
