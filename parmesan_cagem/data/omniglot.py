@@ -153,7 +153,7 @@ def _read_rebuilt(made_from: list[str] | None) -> Arrays | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             if made_from is not None and stored["made_from"].tolist() != made_from:
                 return None
             arrays = [stored[name] for name in _NAMES]
