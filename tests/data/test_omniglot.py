@@ -328,6 +328,16 @@ def test_a_damaged_download_in_the_cache_is_reported_and_fetched_again(
     assert "images_background.zip: truncated" in warnings(caplog)[0]
 
 
+def test_a_damaged_mat_file_in_the_cache_is_reported_and_the_next_source_taken(
+    files: Files, tmp_path: Path, caplog
+) -> None:
+    cache = write_zips(cache_of(tmp_path), files)
+    (cache / "chardata.mat").write_bytes(b"words")
+    assert load("omniglot", None).source == f"rebuilt from {ZIPS} in the user cache"
+    assert load("omniglot", None).source == f"rebuilt from {ZIPS}, in the user cache"
+    assert all("chardata.mat: not a MAT file" in warning for warning in warnings(caplog))
+
+
 # Commands
 
 
