@@ -130,6 +130,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], list[str]]] = {
     "local header": (lambda c: with_bytes(c, 0, b"XXXX"), [FIRST, "is damaged"]),
     "size declared too small": (lambda c: with_bytes(c, central(c) + 24, b"\x09\0\0\0"), [FIRST, "is damaged"]),
     "size declared too large": (lambda c: with_bytes(c, central(c) + 24, b"\xff\xff\xff\x7f"), [FIRST, "2147483647"]),
+    "no name": (lambda c: with_bytes(c, central(c) + 46, b"\0"), ["member ''", "is damaged"]),
     "encrypted": (
         lambda c: with_bytes(with_bytes(c, central(c) + 8, b"\x01"), 6, b"\x01"),
         [FIRST, "is damaged", "encrypted"],
