@@ -114,7 +114,8 @@ def test_nothing_begins_in_the_last_moments(queue):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("train.py --labels 100", "begin with run_mnist.py"),
+        ("train.py --labels 100", "begin with run_mnist.py or run_omniglot.py"),
+        ("run_omniglot.py --labels 100 --clusters 20", "K must equal the 50 classes"),
         ("run_mnist.py --labels many", "invalid int value"),
         ("run_mnist.py --labels 100 --clusters 20", "K must equal"),
         ("run_mnist.py --out=elsewhere", "leave them out"),

@@ -66,15 +66,18 @@ def load(data_dir: Path | None, unverified: bool = False) -> Dataset:
         folder = Path(os.path.expanduser(named))
         return _read_folder(folder, f"$CAGEM_DATA {folder}", "$CAGEM_DATA", unverified)
     cache = user_cache() / "omniglot"
-    try:
-        if (cache / omniglot_mat.NAME).exists():
+    if os.path.exists(cache / omniglot_mat.NAME):
+        try:
             return _read_mat(cache, "the user cache", unverified)
-        if rebuilt := _read_rebuilt(None):
-            return _dataset(rebuilt, f"{_REBUILT}, in the user cache")
-        if all((cache / name).exists() for name in _ZIPS):
+        except UserError as error:
+            _log.warning("%s", error)
+    if rebuilt := _read_rebuilt(None):
+        return _dataset(rebuilt, f"{_REBUILT}, in the user cache")
+    if all(os.path.exists(cache / name) for name in _ZIPS):
+        try:
             return _read_zips(cache, "the user cache")
-    except (UserError, OSError) as error:
-        _log.warning("%s", error)
+        except UserError as error:
+            _log.warning("%s", error)
     return download()
 
 
@@ -150,10 +153,10 @@ def _rebuilt_path() -> Path:
 def _read_rebuilt(made_from: list[str] | None) -> Arrays | None:
     """The cached arrays if they are whole and (unless None) were `made_from` zips of these digests."""
     path = _rebuilt_path()
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             if made_from is not None and stored["made_from"].tolist() != made_from:
                 return None
             arrays = [stored[name] for name in _NAMES]

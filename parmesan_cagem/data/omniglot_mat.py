@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.io
 from numpy.typing import NDArray
 
 from parmesan_cagem.data.fetch import RemoteFile, looks_like_html
+from parmesan_cagem.data.matfile import is_version_5, read_matrices
 from parmesan_cagem.data.resize import SMALL
 from parmesan_cagem.errors import UserError
 
@@ -25,7 +25,6 @@ MIRRORS = ("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",)
 FILE = RemoteFile(NAME, LIMIT, sha256="", md5=MD5)  # nobody states its size or its SHA-256
 
 _KEYS = ("data", "target", "targetchar", "testdata", "testtarget", "testtargetchar")
-_COMPRESSED = 15  # type of an element of the file
 _FIX = "fix: fetch it again"
 
 
@@ -64,16 +63,21 @@ def read(path: Path, unverified: bool) -> tuple[list[NDArray[Any]], bool]:
         raise UserError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    verified = md5 == MD5 or blob == GIT_BLOB
-    if not verified:
+    if verified := md5 == MD5 or blob == GIT_BLOB:
+        values = scipy.io.loadmat(io.BytesIO(content))
+    else:
         _check_kind(path, content[:1024])
         if not unverified:
             raise UserError(
                 f"{path}: wrong checksum: MD5 {md5}, not {MD5}: not Burda's {NAME}; fix: fetch it again, or use it "
                 "all the same with --unverified-data (the record will say so)"
             )
-        _check_size(path, content)
-    values = _load(path, content)
+        try:
+            values = read_matrices(content, _KEYS, LIMIT)
+        except ValueError as error:
+            raise UserError(f"{path}: damaged MAT file: {error}; {_FIX}") from error
+    if missing := [key for key in _KEYS if key not in values]:
+        raise UserError(f"{path}: lacks {', '.join(missing)}; {NAME} has the keys {', '.join(_KEYS)}; {_FIX}")
     arrays: list[NDArray[Any]] = []
     for prefix in ("", "test"):
         images = _images(f"{path}: {prefix}data", values[f"{prefix}data"])
@@ -88,60 +92,8 @@ def _check_kind(path: Path, head: bytes) -> None:
         raise UserError(f"{path}: not a MAT file but looks like an HTML page; {_FIX}")
     if b"\x89HDF\r\n\x1a\n" in head or head.startswith(b"MATLAB 7.3"):
         raise UserError(f"{path}: a MAT file of version 7.3 (HDF5), only version 5 is read; fix: save it with -v7")
-    if head[124:128] not in (b"\x00\x01IM", b"\x01\x00MI"):  # version 5 and byte order
+    if not is_version_5(head):
         raise UserError(f"{path}: not a MAT file of version 5; {_FIX}")
-
-
-def _check_size(path: Path, content: bytes) -> None:
-    """Refuse a file that would fill the memory, before SciPy believes what it declares."""
-    order = "<" if content[126:128] == b"IM" else ">"
-    place, total = 128, 0
-    while place + 8 <= len(content) and total <= LIMIT:
-        kind, size = struct.unpack_from(order + "II", content, place)
-        place += 8
-        if kind == _COMPRESSED:
-            inflate, rest = zlib.decompressobj(), memoryview(content)[place : place + size]
-            try:
-                while rest and total <= LIMIT and not inflate.eof:
-                    total += len(inflate.decompress(rest, 1 << 20))
-                    rest = memoryview(inflate.unconsumed_tail)
-            except zlib.error as error:
-                raise UserError(f"{path}: damaged MAT file ({error}); {_FIX}") from error
-        place += size
-    if total > LIMIT:
-        raise UserError(f"{path}: unpacks to more than {LIMIT} bytes; {_FIX}")
-    for key, shape, kind in _scipy(path, "whosmat", content):
-        if key in _KEYS and not (kind in _NUMBERS and np.prod(shape, dtype=object) <= LIMIT // 8):
-            raise UserError(
-                f"{path}: {key} is declared as {kind} of shape {shape}; must be numbers, at most {LIMIT // 8}; {_FIX}"
-            )
-
-
-_NUMBERS = {"double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
-
-
-def _load(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
-    values = _scipy(path, "loadmat", content, variable_names=list(_KEYS))
-    if missing := [key for key in _KEYS if key not in values]:
-        raise UserError(f"{path}: lacks {', '.join(missing)}; {NAME} has the keys {', '.join(_KEYS)}; {_FIX}")
-    for key in _KEYS:
-        array = values[key]
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.ndim != 2:
-            raise UserError(f"{path}: {key} is no matrix of real numbers; {_FIX}")
-    return {key: values[key] for key in _KEYS}
-
-
-def _scipy(path: Path, function: str, content: bytes, **options: Any) -> Any:
-    from scipy import io as scipy_io  # half a second, and most runs do not need it
-
-    try:
-        return getattr(scipy_io, function)(io.BytesIO(content), **options)
-    except Exception as error:  # SciPy's reader has an exception for every kind of damage
-        raise UserError(f"{path}: damaged MAT file ({type(error).__name__}: {_line(error)}); {_FIX}") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _images(given: str, array: NDArray[Any]) -> NDArray[np.float32]:
@@ -149,7 +101,8 @@ def _images(given: str, array: NDArray[Any]) -> NDArray[np.float32]:
         raise UserError(f"{given} has shape {array.shape}; must be {PIXELS} x images or images x {PIXELS}; {_FIX}")
     columns = array if len(array) == PIXELS else array.T  # (784, N)
     upright = columns.T.reshape(-1, SMALL, SMALL).transpose(0, 2, 1)  # (N, 28, 28)
-    images = upright.astype(np.float32).reshape(-1, PIXELS)
+    with np.errstate(over="ignore"):  # inf is refused below
+        images = upright.astype(np.float32).reshape(-1, PIXELS)
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # written so that NaN fails too
         raise UserError(f"{given} spans {low:g} .. {high:g}; must be probabilities in 0 .. 1; {_FIX}")

@@ -87,7 +87,7 @@ MIRRORS = ("https://raw.githubusercontent.com/brendenlake/omniglot/master/python
 
 ZIP_BYTES = 32 << 20  # limits: the authors' larger zip has 9.5 MB,
 MEMBERS = 60_000  # 19,280 images (and a Mac adds a shadow of each),
-PNG_BYTES = 4096  # its largest image 522 bytes
+PNG_BYTES = 4096  # its largest image 522 bytes: no ratio of compression makes more than MEMBERS times that
 _PATH = re.compile(r"[^/]+/([^/]+)/character(\d\d)/\d{4}_(\d\d)\.png")
 _FIX = "fix: fetch it again"
 
@@ -195,7 +195,7 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
         given, parts = f"{path}: member {info.filename!r}", info.filename.split("/")
         if info.filename.startswith("/") or ".." in parts or "\\" in info.filename or ":" in parts[0]:
             raise UserError(f"{given} leads out of its folder; do not use this file, fetch OMNIGLOT's")
-        if info.is_dir() or parts[0] == "__MACOSX" or parts[-1] == ".DS_Store":
+        if info.filename.endswith("/") or parts[0] == "__MACOSX" or parts[-1] == ".DS_Store":
             continue
         if info.file_size > PNG_BYTES:
             raise UserError(f"{given} unpacks to {info.file_size} bytes, OMNIGLOT's have less than {PNG_BYTES}; {_FIX}")

@@ -156,6 +156,17 @@ def test_a_gz_served_as_encoded_is_kept_packed(server: Server, tmp_path: Path) -
     assert (tmp_path / "set.gz").read_bytes() == PACKED
 
 
+def test_a_file_of_unknown_size_is_known_by_its_md5(server: Server, tmp_path: Path) -> None:
+    md5 = hashlib.md5(PACKED).hexdigest()
+    fetch([RemoteFile("set.gz", 10 * len(PACKED), "", md5)], [server.mirror("good")], tmp_path, FIX)
+    assert (tmp_path / "set.gz").read_bytes() == PACKED
+    (tmp_path / "set.gz").unlink()
+    with pytest.raises(UserError, match=r"set.gz has the wrong MD5"):
+        fetch([RemoteFile("set.gz", 10 * len(PACKED), "", md5)], [server.mirror("wrong")], tmp_path, FIX)
+    with pytest.raises(UserError, match=r"set.gz is longer than its 100 bytes"):
+        fetch([RemoteFile("set.gz", 100, "", md5)], [server.mirror("good")], tmp_path, FIX)
+
+
 def test_a_bad_mirror_is_tried_last_for_the_next_file(server: Server, tmp_path: Path) -> None:
     fetch([FILE, OTHER], [server.mirror("404"), server.mirror("good")], tmp_path, FIX)
     assert server.requests == ["404/set.gz", "good/set.gz", "good/other.gz"]
