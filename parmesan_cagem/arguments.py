@@ -25,12 +25,15 @@ class Job:
     folder : Path
         The run's folder, ``<out>/<name>``.
     resume, quiet : bool
+    unverified : bool
+        Accept a data file of unknown content; the record says so.
     """
 
     data_dir: Path | None
     folder: Path
     resume: bool
     quiet: bool
+    unverified: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,13 +53,13 @@ def parse(arguments: Sequence[str], dataset: str, prog: str) -> tuple[Experiment
     """
     given = vars(_parser(dataset, prog).parse_args(list(arguments)))
     preset = given.pop("preset", "paper")
-    data_dir, out, name = given.pop("data_dir", None), given.pop("out"), given.pop("name", None)
-    resume, quiet = given.pop("resume"), given.pop("no_progress")
+    data_dir, out, name = given.pop("data_dir"), given.pop("out"), given.pop("name", None)
+    resume, quiet, unverified = given.pop("resume"), given.pop("no_progress"), given.pop("unverified_data", False)
     experiment = config.experiment(preset, dataset=dataset, **given)
     folder = out / (name or default_name(experiment))
     if resume and not name and not folder.exists():
         folder = _nearest(folder, experiment)
-    return experiment, Job(data_dir, folder, resume, quiet)
+    return experiment, Job(data_dir, folder, resume, quiet, unverified)
 
 
 def default_name(e: Experiment) -> str:
@@ -89,10 +92,10 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
     )
     for field in dataclasses.fields(Experiment):
         if field.name != "dataset":
-            _add(parser, field)
-    parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="folder of the data set (else $CAGEM_DATA, cache, wheel, download)"
-    )
+            presets = [f"{p}: {v[field.name]}" for p, v in config.PRESETS.items() if field.name in v]
+            default = config.DATASETS[dataset].get(field.name, field.default)
+            add_field(parser, field, f"default {'; '.join([str(default), *presets])}")
+    add_data_flags(parser, unverified=dataset == "omniglot")  # MNIST's files exist in one version only
     parser.add_argument(
         "--out",
         type=Path,
@@ -108,16 +111,39 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: str) -> None:
+    """Add the flag of a field of :class:`Experiment`; absent from the result where it was not given.
+
+    Parameters
+    ----------
+    default : str
+        What its help says of the value that it has when left out.
+    """
     facts, flag = field.metadata, "--" + field.name.replace("_", "-")
-    presets = [f"{p}: {v[field.name]}" for p, v in config.PRESETS.items() if field.name in v]
-    default = "; ".join([str(field.default), *presets])
-    text = f"{facts['help']} (default {default}) [{facts['source']}]".replace("%", "%%")
+    text = f"{facts['help']} ({default}) [{facts['source']}]".replace("%", "%%")
     if isinstance(field.default, bool):
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
     else:
         metavar = "{" + ",".join(facts["choices"]) + "}" if facts["choices"] else type(field.default).__name__.upper()
-        parser.add_argument(flag, type=type(field.default), metavar=metavar, help=text)
+        parser.add_argument(flag, type=type(field.default), metavar=metavar, default=argparse.SUPPRESS, help=text)
+
+
+def add_data_flags(parser: argparse.ArgumentParser, unverified: bool = True) -> None:
+    """Add ``--data-dir`` and, where it has a use, ``--unverified-data``."""
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        default=None,
+        help="folder of the data set (else $CAGEM_DATA, cache, wheel, download)",
+    )
+    if unverified:
+        parser.add_argument(
+            "--unverified-data",
+            action="store_true",
+            default=False,
+            help="accept a chardata.mat of the same layout and other content; the record says so",
+        )
 
 
 def _folder_name(text: str) -> str:

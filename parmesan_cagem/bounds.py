@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from scipy.special import ndtr
 from parmesan_cagem import objectives
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.engines import Arrays, Engine
+from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.models.cagem import CaGeM
 from parmesan_cagem.normalisation import RunningStatistics
 from parmesan_cagem.progress import Progress
@@ -72,10 +74,13 @@ class Bounds:
         ``F_1`` (the paper's F), ``F_1_marginal`` (not with the sampled estimator), ``F_10``, ``F_<k>`` -> (N,).
     terms : dict
         Reconstruction and KL terms -> (N,); empty with the sampled estimator.
+    seconds : float
+        Wall time of these images, in all the processes that it took.
     """
 
     bounds: dict[str, NDArray[np.float64]]
     terms: dict[str, NDArray[np.float64]]
+    seconds: float = 0.0
 
 
 def importance_bounds(
@@ -86,6 +91,7 @@ def importance_bounds(
     indices: NDArray[np.int64],
     quiet: bool = True,
     rows: int | None = None,
+    ledger: Ledger | None = None,
 ) -> Bounds:
     """F_1, F_10 and F_k (k = ``e.iw_samples``) of every image, under the running averages.
 
@@ -98,6 +104,8 @@ def importance_bounds(
     rows : int, optional
         (image, sample) rows of one call, the engine's choice when absent; changes speed and memory, not results
         (beyond rounding).
+    ledger : Ledger, optional
+        Keeps finished images, and knows those of an interrupted evaluation.
 
     Raises
     ------
@@ -105,22 +113,27 @@ def importance_bounds(
         A weight is NaN or Inf; names the image. Nothing is ever left out of a mean.
     """
     marginal = e.estimator == "marginal"
-    call = _compile_marginal(model, e, engine) if marginal else _compile_sampled(model, engine)
     pairs_per_row = e.clusters if marginal else 1
     rows = rows or max(1, engine.rows_per_call // pairs_per_row)
     width = e.z1_dim + e.z2_dim * pairs_per_row + (0 if marginal else 1)
     # F_10 only where its blocks fill the draws: a block left over would break F_10 <= F_k for single images.
     ks = sorted({1, e.iw_samples} | ({10} if e.iw_samples % 10 == 0 else set()))
     names = ["F_1_marginal" if k == 1 and marginal else f"F_{k}" for k in ks]
-    results = {name: np.zeros(len(images)) for name in (*(("F_1",) if marginal else ()), *names)}
-    terms = {name: np.zeros(len(images)) for name in (TERMS if marginal else ())}
+    columns = [*names, *(("F_1", *TERMS) if marginal else ())]
+    table = (ledger or Ledger()).table(_table_name(e), int(indices.max()) + 1, len(columns))
     draws = min(e.iw_samples, max(1, min(50, rows)))
     # Every image has a stream of its own, so threads may draw at once: beside an accelerator, one would hold it up.
+    todo = [block for block in blocks(len(images), max(1, rows // draws)) if not table.done[indices[block]].all()]
+    total, left = len(images), sum(len(indices[block]) for block in todo)
+    if todo:
+        call = _compile_marginal(model, e, engine) if marginal else _compile_sampled(model, engine)
+    scale = e.iw_samples  # progress is counted in images x samples
     with (
         ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
-        Progress(len(images) * e.iw_samples, "samples", f"F_{e.iw_samples}", quiet) as progress,
+        Progress(total * scale, "samples", f"F_{scale}", quiet, (total - left) * scale) as progress,
     ):
-        for block in blocks(len(images), max(1, rows // draws)):
+        for block in todo:
+            clock = time.monotonic()
             streams = [noise(e.eval_seed, Purpose.EVALUATION, int(i)) for i in indices[block]]
             stream = StreamingBound(len(streams), ks)
             sums = np.zeros((1 + len(TERMS), len(streams)))
@@ -129,20 +142,23 @@ def importance_bounds(
                 drawn = threads.map(partial(_normals, shape=(count, width)), streams)
                 eps = np.stack(list(drawn))
                 values = call(np.repeat(images[block].astype(np.float32), count, axis=0), eps.reshape(-1, width))
-                table = np.stack([value.reshape(len(streams), count) for value in values])  # (outputs, images, draws)
-                _require_finite(table, indices[block])
+                drawn_values = np.stack([value.reshape(len(streams), count) for value in values])
+                _require_finite(drawn_values, indices[block])  # (outputs, images, draws)
                 for draw in range(count):
-                    stream.add(table[0, :, draw])
+                    stream.add(drawn_values[0, :, draw])
                     if marginal:
-                        sums += table[1:, :, draw]
+                        sums += drawn_values[1:, :, draw]
                 progress.advance(count * len(streams))
-            for name, k in zip(names, ks, strict=True):
-                results[name][block] = stream.bounds()[k]
-            if marginal:
-                results["F_1"][block] = sums[0] / e.iw_samples
-                for name, total in zip(TERMS, sums[1:], strict=True):
-                    terms[name][block] = total / e.iw_samples
-    return Bounds(results, terms)
+            finished = [stream.bounds()[k] for k in ks] + ([*sums / e.iw_samples] if marginal else [])
+            table.put(indices[block], np.stack(finished, axis=1), time.monotonic() - clock)
+    values_of = dict(zip(columns, table.values[indices].T, strict=True))
+    terms = {name: values_of.pop(name) for name in (TERMS if marginal else ())}
+    order = [*(("F_1",) if marginal else ()), *names]
+    return Bounds({name: values_of[name] for name in order}, terms, float(table.seconds[indices].sum()))
+
+
+def _table_name(e: Experiment) -> str:
+    return f"bounds/k {e.iw_samples}, {e.estimator}, batch norm {e.bn_eval}, seed {e.eval_seed}"
 
 
 def _compile_marginal(model: CaGeM, e: Experiment, engine: Engine) -> Callable[..., Arrays]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from parmesan_cagem import objectives
 from parmesan_cagem.bounds import blocks
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.engines import Engine
+from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.models.cagem import CaGeM
 from parmesan_cagem.normalisation import RunningStatistics
 from parmesan_cagem.progress import Progress
@@ -34,6 +36,8 @@ class Classification:
         E[sum_y q(y|z1,x) log p(y|z2^y)], nats.
     mu_z1, mu_z2 : (N, z1), (N, z2) float64
         Posterior means; that of z2 is E[sum_y q(y|z1,x) mu_2(x,y,z1)].
+    seconds : float
+        Wall time of these images, in all the processes that it took.
     """
 
     q_y: NDArray[np.float64]
@@ -41,6 +45,7 @@ class Classification:
     expected_log_p_y: NDArray[np.float64]
     mu_z1: NDArray[np.float64]
     mu_z2: NDArray[np.float64]
+    seconds: float = 0.0
 
     def active_units(self) -> dict[str, int]:
         """Units whose posterior mean has a variance over the data above 0.01 (Burda's criterion)."""
@@ -50,6 +55,12 @@ class Classification:
     def usage(self) -> NDArray[np.float64]:
         """Share of each of the K clusters: the mean of q(y|x) over images, (K,)."""
         return self.q_y.mean(axis=0)
+
+    def confusion(self, which: str, labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+        """Images by class and by the largest averaged probability (``which``: "q_y" or "p_y"), (classes, K)."""
+        counts = np.zeros((classes, getattr(self, which).shape[1]), dtype=np.int64)
+        np.add.at(counts, (labels, getattr(self, which).argmax(axis=1)), 1)
+        return counts
 
     def error(self, which: str, labels: NDArray[np.int64]) -> float:
         """Percentage of images whose largest averaged probability (``which``: "q_y" or "p_y") is not their class's."""
@@ -69,6 +80,7 @@ def classify(
     indices: NDArray[np.int64],
     quiet: bool = True,
     rows: int | None = None,
+    ledger: Ledger | None = None,
 ) -> Classification:
     """Average ``e.class_draws`` draws for every image, under the running averages.
 
@@ -80,6 +92,8 @@ def classify(
         Their places in the test set; they choose each image's noise.
     rows : int, optional
         (image, draw) rows of one call.
+    ledger : Ledger, optional
+        Keeps finished images, and knows those of an interrupted evaluation.
 
     Raises
     ------
@@ -97,13 +111,18 @@ def classify(
         terms.mu_z1,
         T.sum(q_y.dimshuffle(0, 1, "x") * terms.mu_z2, axis=1),
     ]  # (B, K), (B, K), (B, 1), (B, z1), (B, z2)
-    function = engine.function([x, eps_z1, eps_z2], [T.concatenate(outputs, axis=1)], "classify")
     sizes = (e.clusters, e.clusters, 1, e.z1_dim, e.z2_dim)
-    averages = np.zeros((len(images), sum(sizes)))
     draws, width = e.class_draws, e.z1_dim + e.z2_dim * e.clusters
+    name = f"classes/draws {draws}, batch norm {e.bn_eval}, seed {e.eval_seed}"
+    table = (ledger or Ledger()).table(name, int(indices.max()) + 1, sum(sizes))
     rows = rows or max(1, engine.rows_per_call // e.clusters)
-    with Progress(len(images), "images", "classifying", quiet) as progress:
-        for block in blocks(len(images), max(1, rows // draws)):
+    todo = [block for block in blocks(len(images), max(1, rows // draws)) if not table.done[indices[block]].all()]
+    done = len(images) - sum(len(indices[block]) for block in todo)
+    if todo:
+        function = engine.function([x, eps_z1, eps_z2], [T.concatenate(outputs, axis=1)], "classify")
+    with Progress(len(images), "images", "classifying", quiet, done) as progress:
+        for block in todo:
+            clock = time.monotonic()
             streams = [noise(e.eval_seed, Purpose.CLASSIFICATION, int(i)) for i in indices[block]]
             means = np.zeros((len(streams), sum(sizes)))
             for chunk in blocks(draws, rows):
@@ -116,7 +135,7 @@ def classify(
             if not np.isfinite(means).all():
                 image = indices[block][np.flatnonzero(~np.isfinite(means).all(axis=1))[0]]
                 raise FloatingPointError(f"evaluation: the classes of test image {image} are not finite")
-            averages[block] = means
+            table.put(indices[block], means, time.monotonic() - clock)
             progress.advance(len(streams))
-    q, p, log_p_y, mu_1, mu_2 = np.split(averages, np.cumsum(sizes)[:-1], axis=1)
-    return Classification(q, p, log_p_y[:, 0], mu_1, mu_2)
+    q, p, log_p_y, mu_1, mu_2 = np.split(table.values[indices], np.cumsum(sizes)[:-1], axis=1)
+    return Classification(q, p, log_p_y[:, 0], mu_1, mu_2, float(table.seconds[indices].sum()))

@@ -11,6 +11,7 @@ from theano.tensor.var import TensorVariable
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.engines import Engine
+from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.models.cagem import CaGeM
 from parmesan_cagem.normalisation import BatchNormLayer, Moments, RunningStatistics
 from parmesan_cagem.progress import Progress
@@ -34,7 +35,13 @@ class _SumsOf(RunningStatistics):
 
 
 def collect_statistics(
-    model: CaGeM, e: Experiment, engine: Engine, images: NDArray, indices: NDArray[np.int64], quiet: bool = True
+    model: CaGeM,
+    e: Experiment,
+    engine: Engine,
+    images: NDArray,
+    indices: NDArray[np.int64],
+    quiet: bool = True,
+    ledger: Ledger | None = None,
 ) -> None:
     """Set every layer's running mean and variance to those over all training images, layer by layer in network order.
 
@@ -47,11 +54,20 @@ def collect_statistics(
         Training images, before binarisation.
     indices : (N,) int64
         Their places in the training set.
+    ledger : Ledger, optional
+        Keeps finished layers, and knows those of an interrupted evaluation.
     """
+    ledger = ledger or Ledger()
     binary = binarize(images, e.pixel_scale, e.eval_seed, indices)
     layers = model.batch_norms
     with Progress(len(layers) * len(images), "images", "collecting batch statistics", quiet) as progress:
         for layer in layers:
+            name = f"collect/seed {e.eval_seed}/{layer.name}"
+            moments = ledger.kept(name)
+            if moments is not None:
+                _set(layer, moments)
+                progress.advance(len(images))
+                continue
             x, eps_z1, eps_z2 = T.matrix("x"), T.matrix("eps_z1"), T.matrix("eps_z2")
             statistics = _SumsOf(layer)
             get_output(layer, {model.x: x, model.eps_z1: eps_z1, model.eps_z2: eps_z2}, statistics=statistics)
@@ -66,5 +82,12 @@ def collect_statistics(
                 count, first, second = count + float(weight), first + total, second + squares
                 progress.advance(len(rows))
             mean = first / count
-            layer.running_mean.set_value(mean.astype(np.float32))
-            layer.running_variance.set_value(np.maximum(second / count - mean**2, 0).astype(np.float32))
+            moments = np.stack([mean, np.maximum(second / count - mean**2, 0)])
+            ledger.keep(name, moments)
+            _set(layer, moments)
+
+
+def _set(layer: BatchNormLayer, moments: NDArray[np.float64]) -> None:
+    """Mean and variance, (2, units), become the layer's running averages."""
+    layer.running_mean.set_value(moments[0].astype(np.float32))
+    layer.running_variance.set_value(moments[1].astype(np.float32))

@@ -13,7 +13,9 @@ from typing import Any
 from parmesan_cagem import engines
 from parmesan_cagem.errors import UserError
 
-CLASSES = {"mnist": 10}
+CLASSES = {"mnist": 10, "omniglot": 50}
+# What differs from Experiment's defaults, which are MNIST's. OMNIGLOT's pixels are probabilities already.
+DATASETS: dict[str, dict[str, Any]] = {"mnist": {}, "omniglot": {"labels": 500, "clusters": 50, "pixel_scale": 1.0}}
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState, which Lasagne draws its weights from
 
 
@@ -43,7 +45,7 @@ def option(
 class Experiment:
     """One training run and its evaluation. Every field is also a flag of the run scripts."""
 
-    dataset: str = option("mnist", "data set", choices=("mnist",))
+    dataset: str = option("mnist", "data set", choices=("mnist", "omniglot"))
     preset: str = option(
         "paper", "set of defaults that the other flags change", choices=("paper", "short", "demo", "smoke")
     )
@@ -135,6 +137,9 @@ class Experiment:
     eval_seed: int = option(
         1, "seed of the evaluation's binarisation, subset and noise", minimum=0, maximum=MAX_SEED, role="evaluation"
     )
+    eval_seeds: int = option(
+        1, "evaluations, from eval-seed on, each with an own binarisation and noise", minimum=1, role="evaluation"
+    )
     estimator: str = option(
         "marginal",
         "F_k sums over y, or samples y (a fifth of the cost at K = 10, looser)",
@@ -163,6 +168,10 @@ class Experiment:
         for name in ("label_weight", "label_weight_p"):  # 10 and 10.0 are one setting
             object.__setattr__(self, name, _plain_weight(getattr(self, name)))
         self._check_labels()
+        if self.dataset == "omniglot" and self.pixel_scale != 1:
+            raise UserError(
+                f"--pixel-scale {self.pixel_scale}: OMNIGLOT's pixels are probabilities; leave it out (or 1)"
+            )
         if self.engine == "c":
             if self.devices != 1:
                 raise UserError(f"--devices {self.devices}: engine c runs on one device; use --devices 1")
@@ -259,16 +268,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def experiment(preset: str, **changes: Any) -> Experiment:
-    """The preset's settings, then ``changes``.
+    """The data set's defaults, the preset's settings, then ``changes``.
 
     Examples
     --------
     >>> experiment("short", labels=50).warmup_epochs
     10
+    >>> experiment("short", dataset="omniglot").clusters
+    50
     """
     if preset not in PRESETS:
         raise UserError(f"--preset {preset}: unknown; choose one of {', '.join(PRESETS)}")
-    return Experiment.from_dict({**PRESETS[preset], **changes, "preset": preset})
+    defaults = DATASETS.get(changes.get("dataset", "mnist"), {})  # an unknown one is Experiment's to refuse
+    return Experiment.from_dict({**defaults, **PRESETS[preset], **changes, "preset": preset})
 
 
 def _weight(flag: str, text: str, unlabelled: int, labelled: int) -> float:

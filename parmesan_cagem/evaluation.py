@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,79 +12,125 @@ from numpy.typing import NDArray
 
 from parmesan_cagem.bounds import Bounds, importance_bounds
 from parmesan_cagem.classification import Classification, classify
+from parmesan_cagem.clustering import agreement
 from parmesan_cagem.collect import collect_statistics
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.engines import Engine
+from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.models.cagem import CaGeM
 from parmesan_cagem.partition import Partition, evaluated
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Per-image results and the indices of the test images that the bounds were computed on."""
+    """Per-image results, one entry a seed, and the test images that the bounds were computed on.
 
+    Attributes
+    ----------
+    seeds : tuple of int
+    indices : (N,) int64
+        The same for every seed.
+    bounds : tuple of Bounds
+    classes : tuple of Classification
+        Of all test images.
+    """
+
+    seeds: tuple[int, ...]
     indices: NDArray[np.int64]
-    bounds: Bounds
-    classes: Classification
-    error_images: int
+    bounds: tuple[Bounds, ...]
+    classes: tuple[Classification, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all this, interrupted processes included; compiling and ``bn_eval=collect`` are not."""
+        return sum(part.seconds for part in self.bounds) + sum(part.seconds for part in self.classes)
 
 
 def evaluate(
-    model: CaGeM, e: Experiment, dataset: Dataset, partition: Partition, engine: Engine, quiet: bool = False
+    model: CaGeM,
+    e: Experiment,
+    dataset: Dataset,
+    partition: Partition,
+    engine: Engine,
+    quiet: bool = False,
+    ledger: Ledger | None = None,
 ) -> Evaluation:
-    """Binarise the test set once, from ``eval_seed``, and compute bounds, errors, KL terms and active units.
+    """Binarise the test set once a seed, and compute bounds, errors, KL terms and active units.
 
-    The bounds use ``eval_images`` test images, everything else all of them. With ``bn_eval=collect`` the model's
-    running averages are replaced first.
+    The bounds use ``eval_images`` test images, everything else all of them. The seeds are ``eval_seed`` and those that
+    follow it, ``eval_seeds`` in all; the first one chooses the images. With ``bn_eval=collect`` the model's running
+    averages are replaced first.
+
+    Parameters
+    ----------
+    ledger : Ledger, optional
+        Keeps what is finished, and knows what an interrupted evaluation finished.
     """
+    ledger = ledger or Ledger()
     if e.bn_eval == "collect":
         used = partition.unlabelled
-        collect_statistics(model, e, engine, dataset.train_images[used], used, quiet)
-    everything = np.arange(len(dataset.test_images))
-    binary = binarize(dataset.test_images, e.pixel_scale, e.eval_seed)
-    indices = evaluated(dataset, e)
-    return Evaluation(
-        indices=indices,
-        bounds=importance_bounds(model, e, engine, binary[indices], indices, quiet),
-        classes=classify(model, e, engine, binary, everything, quiet),
-        error_images=len(binary),
-    )
+        collect_statistics(model, e, engine, dataset.train_images[used], used, quiet, ledger)
+    indices, everything = evaluated(dataset, e), np.arange(len(dataset.test_images))
+    seeds = tuple(range(e.eval_seed, e.eval_seed + e.eval_seeds))
+    bounds, classes = [], []
+    for seed in seeds:
+        settings = dataclasses.replace(e, eval_seed=seed)
+        binary = binarize(dataset.test_images, e.pixel_scale, seed)
+        bounds.append(importance_bounds(model, settings, engine, binary[indices], indices, quiet, ledger=ledger))
+        classes.append(classify(model, settings, engine, binary, everything, quiet, ledger=ledger))
+    return Evaluation(seeds, indices, tuple(bounds), tuple(classes))
 
 
-def record_fields(evaluation: Evaluation, e: Experiment, test_labels: NDArray[np.int64]) -> dict[str, Any]:
-    """The evaluation's part of a run record (``record.schema.json``)."""
-    classes, labelled = evaluation.classes, e.labels > 0
-    terms = {name: float(values.mean()) for name, values in evaluation.bounds.terms.items()}
+def record_fields(evaluation: Evaluation, e: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """The evaluation's part of a run record (``record.schema.json``); ``eval`` still lacks its provenance."""
+    classes, labels = evaluation.classes, dataset.test_labels
+
+    def mean(of: Callable[[Classification], Any]) -> Any:
+        return np.mean([of(one) for one in classes], axis=0).tolist()
+
+    def confusion(which: str) -> NDArray[np.int64]:
+        return np.sum([one.confusion(which, labels, dataset.classes) for one in classes], axis=0)
+
+    labelled = e.labels > 0
+    first = evaluation.bounds[0]
     return {
         "eval": {
             "images": len(evaluation.indices),
             "indices_sha256": indices_sha256(evaluation.indices),
-            "binarisation": f"fixed, seed {e.eval_seed}",
-            "binarisation_seed": e.eval_seed,
+            "binarisation": "once for each seed",
+            "seeds": list(evaluation.seeds),
             "estimator": e.estimator,
             "bn_mode": e.bn_eval,
             "k": e.iw_samples,
             "draws_for_errors": e.class_draws,
-            "error_images": evaluation.error_images,
+            "error_images": len(labels),
+            "seconds": evaluation.seconds,
         },
-        "bounds": {name: _mean_and_error(values) for name, values in evaluation.bounds.bounds.items()},
-        "terms": terms or None,
-        "error_q": classes.error("q_y", test_labels) if labelled else None,
-        "error_p": classes.error("p_y", test_labels) if labelled else None,
+        "bounds": {name: _mean_and_error([one.bounds[name] for one in evaluation.bounds]) for name in first.bounds},
+        "terms": {name: float(np.mean([one.terms[name] for one in evaluation.bounds])) for name in first.terms} or None,
+        "error_q": mean(lambda one: one.error("q_y", labels)) if labelled else None,
+        "error_p": mean(lambda one: one.error("p_y", labels)) if labelled else None,
         "test": {
-            "H_q": classes.cross_entropy("q_y", test_labels) if labelled else None,
-            "H_p": classes.cross_entropy("p_y", test_labels) if labelled else None,
-            "expected_log_p_y": float(classes.expected_log_p_y.mean()),
+            "H_q": mean(lambda one: one.cross_entropy("q_y", labels)) if labelled else None,
+            "H_p": mean(lambda one: one.cross_entropy("p_y", labels)) if labelled else None,
+            "expected_log_p_y": mean(lambda one: one.expected_log_p_y.mean()),
         },
-        "active_units": classes.active_units(),
-        "cluster_usage": classes.usage().tolist(),
+        "active_units": classes[0].active_units(),
+        "cluster_usage": mean(lambda one: one.usage()),
+        "clustering": agreement(confusion("q_y")),
+        "confusion": {name: confusion(f"{name}_y").tolist() for name in ("q", "p")},
     }
 
 
-def _mean_and_error(values: NDArray[np.float64]) -> dict[str, float | None]:
-    """Mean over images and its standard error (None for a single image), in nats."""
+def _mean_and_error(by_seed: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
+    """Mean over seeds and images, its standard error over images (None: one image), each seed's mean; nats."""
+    values = np.mean(by_seed, axis=0)
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return {"mean": float(values.mean()), "standard_error": error}
+    return {
+        "mean": float(values.mean()),
+        "standard_error": error,
+        "by_seed": [float(one.mean()) for one in by_seed],
+    }

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import arguments, engines, files, provenance, records
+from parmesan_cagem import arguments, engines, files, provenance
 from parmesan_cagem.arguments import Job
 from parmesan_cagem.config import MAY_CHANGE, Experiment
 from parmesan_cagem.data import load
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.partition import evaluated, partition
-from parmesan_cagem.report.figures import save_grid
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
 
@@ -50,7 +48,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
     ------
     UserError, Stopped, FloatingPointError
     """
-    data = load(e.dataset, job.data_dir)
+    data = load(e.dataset, job.data_dir, job.unverified)
     parts = partition(data, e)
     evaluated(data, e)
     engines.check(e.engine)
@@ -58,9 +56,8 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
     opened = RunFolder.open(job.folder, settings, MAY_CHANGE) if job.resume else RunFolder.create(job.folder, settings)
     with opened as folder:
         # Theano takes seconds to import: not before the user's mistakes are found.
-        from parmesan_cagem import evaluation
+        from parmesan_cagem import recording, trained
         from parmesan_cagem.models.cagem import CaGeM
-        from parmesan_cagem.sampling import class_conditional
         from parmesan_cagem.training import Trainer
 
         files.write_json(
@@ -73,55 +70,12 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
         duration = "a minute or two the first time" if e.engine == "c" else "about ten seconds"
         _say(job, f"compiling the training graph for engine {e.engine} ({duration})")
         trainer = Trainer(e, data, parts, model, engine, folder, signals, job.quiet)
-        warnings = list(trainer.restore()) if job.resume else []
-        for warning in warnings:
+        for warning in trainer.restore() if job.resume else ():
             print(warning, file=sys.stderr)
         trainer.run()
-
-        if e.class_draws < 100:
-            warnings.append(f"active units of z2 come from {e.class_draws} draws; fewer than 100 count too many")
-        clock = time.monotonic()
-        result = evaluation.evaluate(model, e, data, parts, engine, job.quiet)
-        n_u, n_l = len(parts.unlabelled), len(parts.labelled)
-        w_q, w_p = e.label_weights(n_u, n_l) if n_l else (None, None)
-        record = {
-            "schema_version": 1,
-            "name": folder.path.name,
-            "model": e.model,
-            "dataset": {
-                "name": data.name,
-                "source": data.source,
-                "sha256": data.sha256,
-                "pixel_scale": e.pixel_scale,
-                "train_images": len(data.train_images),
-                "unlabelled": n_u,
-                "labelled": n_l,
-                "holdout": len(parts.heldout),
-                "test_images": len(data.test_images),
-            },
-            "config": settings,
-            "config_hash": e.training_hash(),
-            "seed": e.seed,
-            "label_seed": e.label_seed if n_l else None,
-            "label_indices_sha256": parts.labelled_sha256,
-            "label_weight": {"q": w_q, "p": w_p, "given": e.label_weight, "given_p": e.label_weight_p},
-            "engine": e.engine,
-            "device": engine.device,
-            "versions": provenance.versions(),
-            "git": provenance.git_state(),
-            "started": trainer.position.started,
-            "train_seconds": trainer.position.seconds,
-            "eval_seconds": time.monotonic() - clock,
-            "peak_memory_bytes": trainer.peak_memory_bytes(),
-            "epochs": trainer.position.epoch,
-            "steps": trainer.position.epoch * trainer.steps_per_epoch,
-            "warnings": warnings,
-            **evaluation.record_fields(result, e, data.test_labels),
-        }
-        records.write(folder.record_path, record)
-        picture = folder.path / "samples.png"
-        save_grid(class_conditional(model, e, engine, 10, e.eval_seed), picture)
-    _print_results(record, picture)
+        record = recording.finish(folder, trained.load(folder.path), e, data, parts, engine, job.quiet)
+    recording.print_results(record, folder)
+    print(table_row(record))
     return record
 
 
@@ -130,26 +84,13 @@ def _say(job: Job, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _print_results(record: dict[str, Any], picture: Path) -> None:
-    k = record["eval"]["k"]
-    bound = record["bounds"][f"F_{k}"]
-    spread = "" if bound["standard_error"] is None else f" +- {bound['standard_error']:.2f}"
-    print(f"bound      F_{k} = {bound['mean']:.2f}{spread} nats, on {record['eval']['images']} test images")
-    if record["error_q"] is not None:
-        errors = f"q(y|x) {record['error_q']:.2f} %, p(y|x) {record['error_p']:.2f} %"
-        print(f"test error {errors}, on {record['eval']['error_images']} images")
-    print(f"samples    {picture}")
-    print(f"record     {picture.parent / 'record.json'}")
-    print(table_row(record))
-
-
 def table_row(record: dict[str, Any]) -> str:
     """The row of the paper's table that the run fills, as Markdown, the published number beside ours."""
     e, bounds, k = record["config"], record["bounds"], record["eval"]["k"]
     name = f"CaGeM-{e['labels']}"
     clusters = f", K={e['clusters']}" if not e["labels"] else ""
     paper = json.loads(PAPER.read_text()) if PAPER.exists() else {"bounds": {record["dataset"]["name"]: {}}}
-    published = paper["bounds"][record["dataset"]["name"]].get(name + clusters)
+    published = paper["bounds"].get(record["dataset"]["name"], {}).get(name + clusters)
     label = f"{name}, L=2, IW={e['train_iw']}{clusters}"
     ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs)"
     theirs = "" if published is None else f"{published:.2f} (F_5000)"

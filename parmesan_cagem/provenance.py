@@ -10,8 +10,10 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from parmesan_cagem import compat
+from parmesan_cagem.engines import Engine
 
 # Everything a number can depend on, then what fetched the data or drew the page.
 PACKAGES = (
@@ -72,6 +74,11 @@ def git_state() -> dict[str, str | bool | None]:
         return {"commit": None, "dirty": None}
     changes = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def of(engine: Engine) -> dict[str, Any]:
+    """Where this process's numbers come from, as a log and a record say it."""
+    return {"engine": engine.name, "device": engine.device, "versions": versions(), "git": git_state()}
 
 
 def peak_memory_bytes() -> int:

@@ -21,7 +21,7 @@ from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = {"run_mnist.py": "mnist"}
+SCRIPTS = {"run_mnist.py": "mnist", "run_omniglot.py": "omniglot"}
 STOPPED = 143  # exit status of a run that saved itself on SIGTERM
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parmesan_cagem import checkpoint
+from parmesan_cagem import checkpoint, sealed
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.models.cagem import CaGeM
@@ -84,6 +84,19 @@ def restore(model: CaGeM, weights: Mapping[str, np.ndarray], path: Path) -> None
         param.set_value(array)
 
 
+def check_data(trained: Trained, data_sha256: str, labelled_sha256: str | None) -> None:
+    """Refuse to evaluate on other data, or other labels, than a run was trained on.
+
+    Raises
+    ------
+    UserError
+    """
+    facts = trained.facts
+    if (facts["data_sha256"], facts["labelled_sha256"]) != (data_sha256, labelled_sha256):
+        what = "another copy of the data" if facts["data_sha256"] != data_sha256 else "other labelled images"
+        raise UserError(f"{trained.folder}: was trained on {what} than these; name the former ones with --data-dir")
+
+
 def _digest(weights: Mapping[str, np.ndarray]) -> str:
-    parts = [checkpoint.digest(name, weights[name]) for name in sorted(weights)]
+    parts = [sealed.digest(name, weights[name]) for name in sorted(weights)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

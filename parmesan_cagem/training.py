@@ -92,7 +92,7 @@ class Trainer:
     ) -> None:
         e = self.e = experiment
         self.dataset, self.partition, self.model = dataset, partition, model
-        self.folder, self.signals, self.quiet = folder, signals, quiet
+        self.engine, self.folder, self.signals, self.quiet = engine, folder, signals, quiet
         self.position = Position(started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
         self.steps_per_epoch = len(partition.unlabelled) // e.batch_size
         images, labels = dataset.train_images, dataset.train_labels
@@ -181,7 +181,7 @@ class Trainer:
         NumericalError
             NaN or Inf; the terms and norms are in ``failure.json`` of the run folder.
         """
-        self._log_versions()
+        self._log_provenance()
         total = self.e.epochs * self.steps_per_epoch
         done = self.position.epoch * self.steps_per_epoch + self.position.step
         with self.signals.deferred(), Progress(total, "steps", "training", self.quiet, done) as progress:
@@ -288,12 +288,12 @@ class Trainer:
             entry[name] = values
         return entry
 
-    def _log_versions(self) -> None:
-        """A line of the log for the software that makes the lines after it; another one if a resumed run changed it."""
-        now = provenance.versions()
-        before = [line["versions"] for line in self.folder.read_log() if "versions" in line]
+    def _log_provenance(self) -> None:
+        """A line of the log for what makes the lines after it; another one if a resumed run changed it."""
+        now = provenance.of(self.engine)
+        before = [line for line in self.folder.read_log() if "versions" in line]
         if before[-1:] != [now]:
-            self.folder.append_log({"versions": now})
+            self.folder.append_log(now)
 
     def _means(self) -> dict[str, Any]:
         return epoch_log.means(self._sizes, self._sums(), self.position.step)

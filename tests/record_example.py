@@ -39,6 +39,7 @@ _RECORD = {
         "draws_for_errors": 100,
         "error_images": 10000,
         "engine": "xla",
+        "precision": "float32",
         "device": "a processor, 2 cores",
         "versions": VERSIONS,
         "git": COMMIT,

@@ -118,7 +118,7 @@ def whole_mnist():
 def refused(tmp_path, monkeypatch, capsys, whole_mnist):
     """Run the arguments; returns the one line that they are refused with, after all other checks."""
 
-    def load(name, data_dir):
+    def load(name, data_dir, unverified=False):
         return whole_mnist if data_dir is None else REAL_MNIST(name, data_dir)
 
     monkeypatch.setattr(pipeline, "load", load)

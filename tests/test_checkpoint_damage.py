@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from checkpoints import one_line, save, state, step
 
-from parmesan_cagem import checkpoint
+from parmesan_cagem import checkpoint, sealed
 from parmesan_cagem.checkpoint import NEWEST, PREVIOUS, CheckpointError
 from parmesan_cagem.errors import UserError
 
@@ -129,16 +129,16 @@ def test_every_bit_flip_is_detected(tmp_path):
 # ---- tampering under a valid seal
 
 
-def sealed(folder, change, extra=()):
+def tampered(folder, change, extra=()):
     """Write a checkpoint whose content ``change`` tampers with, under a seal that holds."""
-    buffer = io.BytesIO(checkpoint._encode(state(1), {"step": 1}))
+    buffer = io.BytesIO(sealed.encode(state(1), {"step": 1}))
     with h5py.File(buffer, "r+") as file:
         change(file)
         if extra:
             del file["attributes_json"]
             text = json.dumps({"arrays": [*state(1), *extra], "attributes": {"step": 1}})
-            checkpoint._put(file, "attributes_json", np.asarray(text.encode()))
-    (folder / NEWEST).write_bytes(checkpoint._seal(buffer.getvalue()) + buffer.getvalue())
+            sealed._put(file, "attributes_json", np.asarray(text.encode()))
+    (folder / NEWEST).write_bytes(sealed.seal(buffer.getvalue()) + buffer.getvalue())
 
 
 def tamper_value(file):
@@ -253,9 +253,9 @@ def test_tampering_under_a_valid_seal_is_refused(tmp_path, monkeypatch, change):
         other["secret"] = np.zeros(3)
         other["weights/q_z1.dense1.W"] = state(1)["weights/q_z1.dense1.W"]
     extra, reason = TAMPERINGS[change]
-    sealed(tmp_path, lambda file: None)
+    tampered(tmp_path, lambda file: None)
     assert step(tmp_path) == 1  # the helper itself tampers with nothing
-    sealed(tmp_path, change, extra)
+    tampered(tmp_path, change, extra)
     with pytest.raises(CheckpointError) as error:
         checkpoint.load(tmp_path)
     assert reason in one_line(error)
@@ -263,6 +263,6 @@ def test_tampering_under_a_valid_seal_is_refused(tmp_path, monkeypatch, change):
 
 @pytest.mark.parametrize("name", ["../weights", ".", "", "adam//t", "/adam/t", 3, None])
 def test_strange_names_in_the_list_are_refused(tmp_path, name):
-    sealed(tmp_path, lambda file: None, [name])
+    tampered(tmp_path, lambda file: None, [name])
     with pytest.raises(CheckpointError):
         checkpoint.load(tmp_path)

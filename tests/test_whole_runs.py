@@ -59,7 +59,7 @@ def run(request, digits, tmp_path_factory):
 
     out, printed = tmp_path_factory.mktemp("runs"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr(pipeline, "load", lambda name, data_dir: digits)
+        patch.setattr(pipeline, "load", lambda name, data_dir, unverified: digits)
         patch.setattr("parmesan_cagem.engines.check", lambda name: None)
         patch.setattr("parmesan_cagem.engines.get", lambda *settings: engine())
         status = pipeline.main("mnist", [*RUN, *RUNS[request.param], "--out", str(out)], "run_mnist.py")

