@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from parmesan_cagem import files
+from parmesan_cagem import arguments, files
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals
 
@@ -32,13 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("results/report.html"), metavar="FILE", help="the page (default %(default)s)"
     )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=None,
-        metavar="DIR",
-        help="folder of the data set, for the test images in the explorer (default: as the run scripts search it)",
-    )
+    arguments.add_data_flags(parser, unverified=False)
 
 
 def run(args: argparse.Namespace, signals: Signals) -> None:

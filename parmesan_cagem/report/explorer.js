@@ -14,8 +14,8 @@
   const dots = byId("explorer-dots");
   const radios = [...choice.querySelectorAll("input")];
   const bars = [...byId("explorer-bars").children];
-  // Ten colours that people with any colour vision tell apart (Paul Tol, "muted"); digits on them say the same.
-  const COLOURS = ["#cc6677", "#332288", "#ddcc77", "#117733", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499", "#bbbbbb"];
+  // The figures' colours (report/style.py): people with any colour vision tell them apart, and the digits say the same.
+  const COLOURS = "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499 #000000".split(" ");
   const colour = (c) => COLOURS[c % COLOURS.length];
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   const at = { x: 0, y: 0 };
@@ -174,7 +174,6 @@
     drawPlane();
     bars.forEach((bar, k) => {
       bar.querySelector("span").style.width = `${100 * p[k]}%`;
-      bar.querySelector("span").style.background = colour(k);
       bar.querySelector("small").textContent = `${Math.round(100 * p[k])} %`;
       bar.classList.toggle("chosen", k === c);
     });

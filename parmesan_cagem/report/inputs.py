@@ -47,7 +47,7 @@ def collect(runs: Path, figures: Path) -> tuple[list[Run], list[str]]:
     found, left_out = [], []
     for folder in folders:
         if not (folder / "record.json").exists():
-            left_out.append(f"{folder.name}: no record yet; finish it, or `cagem evaluate` it")
+            left_out.append(f"{folder.name}: no record yet; finish it with --resume, or `cagem evaluate RUN`")
             continue
         try:
             record = records.read(folder / "record.json")

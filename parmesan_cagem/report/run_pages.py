@@ -111,7 +111,7 @@ def _curves(run: Run) -> Html:
 
 def _samples(run: Run) -> Html:
     if run.samples is None:
-        return _missing("No samples yet: ", f"cagem evaluate {run.folder.name}", " draws them.")
+        return _missing("No samples yet: ", "cagem evaluate RUN", " draws them.")
     alt = "Class-conditional samples: a row for each class y, z2 drawn from p(z2|y), z1 from p(z1|y,z2)"
     caption = element(
         "figcaption", "One row for each class y: z2 ~ p(z2|y), z1 ~ p(z1|y,z2), and the mean of p(x|y,z1)."
