@@ -165,7 +165,7 @@ class BoundCall:
         model = CaGeM(e, problem.images.shape[1])
         chosen = engine(name)
         self.rows = max(1, chosen.rows_per_call // e.clusters)
-        images = problem.images[rng.integers(0, len(problem.images), self.rows)] >= 128
+        images = problem.images[rng.integers(0, len(problem.images), self.rows)] >= e.pixel_scale / 2
         self._images = images.astype(np.float32)
         self._eps = rng.standard_normal((self.rows, e.z1_dim + e.z2_dim * e.clusters), dtype=np.float32)
         self._call = bounds._compile_marginal(model, e, chosen)

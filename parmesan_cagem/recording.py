@@ -123,9 +123,7 @@ def _provenance(folder: RunFolder) -> dict[str, Any]:
     """What trained the run: the last of the log's lines that say so."""
     lines = [line for line in folder.read_log() if {"engine", "device", "versions", "git"} <= line.keys()]
     if not lines:
-        raise UserError(
-            f"{folder.log_path}: does not say what trained the run; go on with it for an epoch (--resume), or train anew"
-        )
+        raise UserError(f"{folder.log_path}: does not say what trained the run; go on with it for an epoch (--resume)")
     return lines[-1]
 
 

@@ -5,44 +5,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import digits, train
 
-from parmesan_cagem import pipeline, records
-from parmesan_cagem.data import Dataset, load
-from parmesan_cagem.engines.theano_c import TheanoC
+from parmesan_cagem import records
 
-D, K = 9, 3  # pixels of a toy image, clusters
-TOY = {"labels": 0, "clusters": K, "wide": 6, "narrow": 5, "z1_dim": 3, "z2_dim": 2, "class_draws": 4, "eval_seed": 3}
-
-
-def engine():
-    return TheanoC(mode="FAST_COMPILE")
-
-
-@pytest.fixture(scope="module")
-def digits():
-    """400 training and 60 test images of MNIST, every fourth pixel in each direction: 7x7."""
-    mnist = load("mnist", None)
-
-    def shrunk(images):
-        return np.ascontiguousarray(images.reshape(-1, 28, 28)[:, ::4, ::4].reshape(-1, 49))
-
-    return Dataset(
-        "mnist",
-        10,
-        shrunk(mnist.train_images[:400]),
-        mnist.train_labels[:400],
-        shrunk(mnist.test_images[:60]),
-        mnist.test_labels[:60],
-        source="small digits",
-        sha256=mnist.sha256,
-    )
-
-
-RUN = [
-    *("--preset", "smoke", "--epochs", "1", "--wide", "6", "--narrow", "5", "--z1-dim", "3", "--z2-dim", "2"),
-    *("--batch-size", "10", "--labelled-batch-size", "10", "--train-images", "30", "--eval-images", "20"),
-    *("--class-draws", "2", "--no-progress", "--name", "run"),
-]
 RUNS = {
     "sampled": ["--labels", "20", "--estimator", "sampled", "--labelled-bn", "own", "--clip-norm", "5"],
     "no labels": ["--labels", "0", "--clusters", "4", "--iw-samples", "5", "--class-bn", "q", "--holdout", "30"],
@@ -52,25 +18,17 @@ RUNS = {
 
 
 @pytest.fixture(scope="module", params=RUNS)
-def run(request, digits, tmp_path_factory):
+def run(request, tmp_path_factory):
     """(name, folder, record, log, what was printed) of a run of each kind."""
-    import contextlib
-    import io
-
-    out, printed = tmp_path_factory.mktemp("runs"), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr(pipeline, "load", lambda name, data_dir, unverified: digits)
-        patch.setattr("parmesan_cagem.engines.check", lambda name: None)
-        patch.setattr("parmesan_cagem.engines.get", lambda *settings: engine())
-        status = pipeline.main("mnist", [*RUN, *RUNS[request.param], "--out", str(out)], "run_mnist.py")
-    assert status == 0
+    out = tmp_path_factory.mktemp("runs")
+    printed = train(out, *RUNS[request.param])
     folder = out / "run"
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     entry = next(line for line in log if "epoch" in line)
-    return request.param, folder, records.read(folder / "record.json"), entry, printed.getvalue()
+    return request.param, folder, records.read(folder / "record.json"), entry, printed
 
 
-def test_the_record_is_valid_and_tells_the_protocol(run, digits):
+def test_the_record_is_valid_and_tells_the_protocol(run):
     name, folder, record, _, _ = run
     assert record["name"] == "run"
     assert record["config"] == json.loads((folder / "config.json").read_text())
@@ -78,7 +36,7 @@ def test_the_record_is_valid_and_tells_the_protocol(run, digits):
     assert record["eval"]["bn_mode"] == ("collect" if name == "collect" else "ema")
     assert record["eval"]["images"] == (1 if name == "collect" else 20)
     assert record["eval"]["error_images"] == 60
-    assert record["dataset"]["sha256"] == digits.sha256
+    assert record["dataset"]["sha256"] == digits().sha256
     assert record["dataset"]["holdout"] == {"holdout": 100, "no labels": 30}.get(name, 0)
     assert record["dataset"]["unlabelled"] == 30
     assert (record["epochs"], record["steps"]) == (1, 3)

@@ -1,0 +1,62 @@
+"""Runs of a second: from flags to record, on small pictures of real digits, with engine c in Python code."""
+
+import contextlib
+import functools
+import io
+
+import numpy as np
+import pytest
+
+from parmesan_cagem import cli, pipeline
+from parmesan_cagem.data import Dataset, load
+from parmesan_cagem.engines.theano_c import TheanoC
+
+RUN = [
+    *("--preset", "smoke", "--epochs", "1", "--wide", "6", "--narrow", "5", "--z1-dim", "3", "--z2-dim", "2"),
+    *("--batch-size", "10", "--labelled-batch-size", "10", "--train-images", "30", "--eval-images", "20"),
+    *("--class-draws", "2", "--no-progress", "--name", "run"),
+]
+
+
+@functools.cache
+def digits():
+    """400 training and 60 test images of MNIST, every fourth pixel in each direction: 7x7."""
+    mnist = load("mnist", None)
+
+    def shrunk(images):
+        return np.ascontiguousarray(images.reshape(-1, 28, 28)[:, ::4, ::4].reshape(-1, 49))
+
+    return Dataset(
+        "mnist",
+        10,
+        shrunk(mnist.train_images[:400]),
+        mnist.train_labels[:400],
+        shrunk(mnist.test_images[:60]),
+        mnist.test_labels[:60],
+        source="small digits",
+        sha256=mnist.sha256,
+    )
+
+
+def called(command, *arguments, engine=None, data=None):
+    """(exit status, standard output, standard error) of ``run_mnist.py`` or ``cagem``, in this process."""
+    machine = engine or TheanoC(mode="FAST_COMPILE")
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        for module in ("parmesan_cagem.pipeline", "parmesan_cagem.data"):
+            patch.setattr(f"{module}.load", lambda *_: data or digits())
+        patch.setattr("parmesan_cagem.engines.check", lambda name: None)
+        patch.setattr("parmesan_cagem.engines.get", lambda *settings: machine)
+        main = {
+            "run_mnist.py": lambda argv: pipeline.main("mnist", argv, "run_mnist.py"),
+            "cagem": cli.main,
+        }[command]
+        status = main([str(argument) for argument in arguments])
+    return status, out.getvalue(), err.getvalue()
+
+
+def train(out, *flags):
+    """What a run into ``<out>/run`` printed."""
+    status, printed, _ = called("run_mnist.py", *RUN, *flags, "--out", out)
+    assert status == 0
+    return printed

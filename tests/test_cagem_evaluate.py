@@ -1,0 +1,198 @@
+"""``cagem evaluate RUN`` on checkpoints of small runs: the same numbers, other protocols, interruptions, refusals."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from small_runs import called, digits, train
+
+from parmesan_cagem import checkpoint, records
+from parmesan_cagem.engines.theano_c import TheanoC
+from parmesan_cagem.signals import Stopped
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    train(out, "--labels", "20")
+    return out / "run"
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+class Counting:
+    """An engine that counts calls and is told to stop at one of them."""
+
+    name, device, rows_per_call = "c", "a toy", 40
+
+    def __init__(self, stop_at=10**9):
+        self.calls, self.stop_at = 0, stop_at
+
+    def function(self, inputs, outputs, name):
+        call = TheanoC(mode="FAST_COMPILE").function(inputs, outputs, name)
+
+        def counted(*values):
+            self.calls += 1
+            if self.calls == self.stop_at:
+                raise Stopped(15)
+            return call(*values)
+
+        return counted
+
+
+def without_times(record):
+    record["eval"] = {k: v for k, v in record["eval"].items() if k not in ("finished", "seconds", "peak_memory_bytes")}
+    return record
+
+
+def test_the_same_protocol_gives_the_same_record_without_computing_it(run):
+    before, machine = records.read(run / "record.json"), Counting()
+    status, printed, told = called("cagem", "evaluate", run, "--no-progress", engine=machine)
+    assert status == 0, told
+    after = records.read(run / "record.json")
+    after["eval"].update(device=before["eval"]["device"])
+    assert without_times(after) == without_times(before)
+    assert machine.calls == 2  # of the samples, in two functions; none of bounds and classes
+    assert printed.splitlines()[0].startswith("bound      F_10 = ")
+    assert not (run / "record.previous.json").exists()
+
+
+def test_without_its_ledger_it_computes_the_same(run):
+    before = records.read(run / "record.json")
+    (run / "evaluation.h5").unlink()
+    assert called("cagem", "evaluate", run, "--no-progress")[0] == 0
+    after = records.read(run / "record.json")
+    assert after["bounds"] == before["bounds"]
+    assert after["confusion"] == before["confusion"]
+
+
+def test_another_protocol_keeps_the_former_record(run):
+    before = records.read(run / "record.json")
+    flags = ["--iw-samples", "20", "--eval-images", "0", "--eval-seeds", "2", "--no-progress"]
+    status, _, told = called("cagem", "evaluate", run, *flags)
+    assert status == 0
+    after = records.read(run / "record.json")
+    assert records.read(run / "record.previous.json") == before
+    assert "F_20 on 60 images after 1 epochs replaces F_10 on 20 images after 1 epochs" in told
+    assert (after["eval"]["k"], after["eval"]["images"], after["eval"]["seeds"]) == (20, 60, [1, 2])
+    assert after["config"] == {**before["config"], "iw_samples": 20, "eval_images": 0, "eval_seeds": 2}
+    assert after["config_hash"] == before["config_hash"]
+    training = ("started", "train_seconds", "versions", "git", "engine", "device", "epochs", "steps", "label_weight")
+    assert {k: after[k] for k in training} == {k: before[k] for k in training}
+    assert json.loads((run / "config.json").read_text()) == before["config"]  # still that of the training
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 12])
+def test_stopped_it_goes_on_to_the_same_bits(run, stop_at):
+    flags = ["--iw-samples", "30", "--class-draws", "3", "--no-progress"]
+    whole = Counting()
+    assert called("cagem", "evaluate", run, *flags, engine=whole)[0] == 0
+    expected = records.read(run / "record.json")
+    for name in ("evaluation.h5", "record.json"):
+        (run / name).unlink()
+    status, _, told = called("cagem", "evaluate", run, *flags, engine=Counting(stop_at))
+    assert (status, told) == (143, "cagem: stopped by SIGTERM\n")
+    assert not (run / "record.json").exists()
+    rest = Counting()
+    assert called("cagem", "evaluate", run, *flags, engine=rest)[0] == 0
+    assert without_times(records.read(run / "record.json")) == without_times(expected)
+    assert rest.calls <= whole.calls
+
+
+def test_weights_from_the_middle_of_an_epoch_are_told(run):
+    saved = checkpoint.load(run)
+    checkpoint.save(run, saved.arrays, {**saved.attributes, "step": 2})
+    assert called("cagem", "evaluate", run, "--no-progress")[0] == 0
+    record = records.read(run / "record.json")
+    assert "the weights are from the middle of epoch 2" in record["warnings"]
+    assert record["steps"] == 3 + 2
+
+
+def test_a_damaged_newest_checkpoint_is_told(run):
+    saved = checkpoint.load(run)
+    checkpoint.save(run, saved.arrays, saved.attributes)
+    data = bytearray((run / checkpoint.NEWEST).read_bytes())
+    data[5000] ^= 1
+    (run / checkpoint.NEWEST).write_bytes(data)
+    assert called("cagem", "evaluate", run, "--no-progress")[0] == 0
+    (warning, *_) = records.read(run / "record.json")["warnings"]
+    assert "checkpoint.h5 is damaged" in warning
+
+
+def other_data(run):
+    return {"data": dataclasses.replace(digits(), sha256="0" * 64)}
+
+
+def other_labels(run):
+    saved = checkpoint.load(run)
+    checkpoint.save(run, saved.arrays, {**saved.attributes, "labelled_sha256": "0" * 64})
+
+
+def no_checkpoint(run):
+    (run / checkpoint.NEWEST).unlink()
+
+
+def no_folder(run):
+    shutil.rmtree(run)
+
+
+def no_provenance(run):
+    lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
+    (run / "log.jsonl").write_text("".join(line for line in lines if "versions" not in line))
+
+
+def another_architecture(run):
+    saved = checkpoint.load(run)
+    config = {**saved.attributes["config"], "wide": 7}
+    checkpoint.save(run, saved.arrays, {**saved.attributes, "config": config})
+
+
+def no_weights(run):
+    saved = checkpoint.load(run)
+    checkpoint.save(run, {"a": np.zeros(1)}, saved.attributes)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (other_data, ["another copy of the data", "--data-dir"]),
+        (other_labels, ["other labelled images"]),
+        (no_checkpoint, ["no checkpoint"]),
+        (no_folder, ["no such folder"]),
+        (no_provenance, ["does not say what trained the run", "--resume"]),
+        (another_architecture, ["has shape", "q_z1.edge_x.W"]),
+        (no_weights, ["holds no weights"]),
+    ],
+)
+def test_refusals_are_one_line(run, spoil, words):
+    changes = spoil(run) or {}
+    status, printed, told = called("cagem", "evaluate", run, "--no-progress", **changes)
+    assert (status, printed) == (2, "")
+    assert told.count("\n") == 1
+    assert told.startswith("cagem: ")
+    assert all(word in told for word in words), told
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--iw-samples", "0"], ["--iw-samples 0", "at least 1"]),
+        (["--eval-images", "61"], ["--eval-images 61", "60"]),
+        (["--eval-seeds", "0"], ["--eval-seeds 0", "at least 1"]),
+        (["--estimator", "exact"], ["--estimator exact", "marginal, sampled"]),
+        (["--epochs", "3"], ["--epochs"]),
+        (["--iw", "3"], ["--iw"]),
+    ],
+)
+def test_bad_flags_are_one_line(run, flags, words):
+    before = (run / "record.json").read_bytes()
+    status, _, told = called("cagem", "evaluate", run, *flags)
+    assert status == 2
+    assert told.count("\n") == 1
+    assert all(word in told for word in words), told
+    assert (run / "record.json").read_bytes() == before

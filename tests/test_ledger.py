@@ -1,0 +1,122 @@
+"""The ledger of an evaluation: what was finished before a kill is not computed again, and counts to the bit."""
+
+import numpy as np
+import pytest
+from toy_evaluation import engine, toy, toy_images
+
+from parmesan_cagem import ledger as ledgers
+from parmesan_cagem.bounds import importance_bounds
+from parmesan_cagem.classification import classify
+from parmesan_cagem.collect import collect_statistics
+from parmesan_cagem.ledger import Ledger
+
+PLACES = np.array([4, 0, 17, 9, 100, 33, 2])
+
+
+class Counting:
+    """An engine that counts calls and, after ``limit`` of them, dies."""
+
+    name, device, rows_per_call = "c", "a toy", 24  # three clusters, four draws: two images a call
+
+    def __init__(self, limit=10**9):
+        self.calls, self.limit = 0, limit
+
+    def function(self, inputs, outputs, name):
+        call = engine().function(inputs, outputs, name)
+
+        def counted(*values):
+            if self.calls == self.limit:
+                raise KeyboardInterrupt
+            self.calls += 1
+            return call(*values)
+
+        return counted
+
+
+def bounds(e, model, machine, ledger):
+    found = importance_bounds(model, e, machine, toy_images(7), PLACES, ledger=ledger)
+    return np.stack([*found.bounds.values(), *found.terms.values()])
+
+
+def classes(e, model, machine, ledger):
+    found = classify(model, e, machine, toy_images(7), PLACES, ledger=ledger)
+    return np.column_stack([found.q_y, found.p_y, found.expected_log_p_y, found.mu_z1, found.mu_z2])
+
+
+def statistics(e, model, machine, ledger):
+    collect_statistics(model, e, machine, toy_images(7) * 255, PLACES, ledger=ledger)
+    return np.concatenate([layer.running_variance.get_value() for layer in model.batch_norms])
+
+
+@pytest.mark.parametrize("compute", [bounds, classes, statistics])
+@pytest.mark.parametrize("alive", [1, 3])
+def test_a_killed_evaluation_goes_on_to_the_same_bits(tmp_path, compute, alive):
+    e, model = toy(iw_samples=4)
+    whole, path = Counting(), tmp_path / "evaluation.h5"
+    expected = compute(*toy(iw_samples=4), whole, Ledger())
+    with pytest.raises(KeyboardInterrupt), Ledger(path, {"weights": "a"}) as ledger:
+        compute(e, model, Counting(alive), ledger)
+    rest = Counting()
+    with Ledger(path, {"weights": "a"}) as ledger:
+        found = compute(e, model, rest, ledger)
+    assert np.array_equal(found, expected)
+    assert rest.calls == whole.calls - alive
+    # And a third time nothing is left to compute.
+    idle = Counting()
+    assert np.array_equal(compute(e, model, idle, Ledger(path, {"weights": "a"})), expected)
+    assert idle.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("identity", "changes"),
+    [({"weights": "b"}, {}), ({"weights": "a"}, {"eval_seed": 8}), ({"weights": "a"}, {"iw_samples": 6})],
+    ids=["weights", "seed", "k"],
+)
+def test_other_weights_or_another_protocol_begin_anew(tmp_path, identity, changes):
+    path = tmp_path / "evaluation.h5"
+    with Ledger(path, {"weights": "a"}) as ledger:
+        bounds(*toy(iw_samples=4), Counting(), ledger)
+    again, fresh = Counting(), Counting()
+    found = bounds(*toy(**{"iw_samples": 4, **changes}), again, Ledger(path, identity))
+    assert np.array_equal(found, bounds(*toy(**{"iw_samples": 4, **changes}), fresh, Ledger()))
+    assert again.calls == fresh.calls
+
+
+def test_a_larger_set_keeps_the_images_of_a_smaller_one(tmp_path):
+    path = tmp_path / "evaluation.h5"
+    with Ledger(path) as ledger:
+        ledger.table("bounds", 3, 2).put(np.array([2]), [[5.0, 6.0]], 0.5)
+    with Ledger(path) as ledger:
+        table = ledger.table("bounds", 10, 2)
+        assert table.values[2].tolist() == [5.0, 6.0]
+        assert np.flatnonzero(table.done).tolist() == [2]
+        assert table.seconds.sum() == 0.5
+        table.put(np.array([7, 8]), [[1.0, 1.0]], 1.0)
+    with Ledger(path) as ledger:  # asked for fewer, none is forgotten
+        assert np.flatnonzero(ledger.table("bounds", 4, 2).done).tolist() == [2, 7, 8]
+
+
+def test_it_saves_now_and_then(tmp_path, monkeypatch):
+    path, now = tmp_path / "evaluation.h5", [100.0]
+    monkeypatch.setattr(ledgers.time, "monotonic", lambda: now[0])
+    table = Ledger(path).table("bounds", 3, 1)
+    table.put(np.array([0]), [[1.0]], 0.1)
+    assert not path.exists()
+    now[0] += ledgers.SAVE_SECONDS + 1
+    table.put(np.array([1]), [[1.0]], 0.1)
+    assert np.flatnonzero(Ledger(path).table("bounds", 3, 1).done).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1], lambda data: data[:600] + b"x" + data[601:], lambda data: b""]
+)
+def test_a_damaged_file_is_told_and_replaced(tmp_path, damage):
+    path = tmp_path / "evaluation.h5"
+    with Ledger(path) as ledger:
+        ledger.table("bounds", 3, 1).put(np.array([0]), [[1.0]], 0.1)
+    path.write_bytes(damage(path.read_bytes()))
+    with Ledger(path) as ledger:
+        assert "evaluation.h5" in ledger.warning
+        assert "anew" in ledger.warning
+        assert not ledger.table("bounds", 3, 1).done.any()
+    assert Ledger(path).warning is None

@@ -1,0 +1,35 @@
+"""A CaGeM on nine pixels with three clusters, every parameter far from its initial value."""
+
+import numpy as np
+
+from parmesan_cagem.config import experiment
+from parmesan_cagem.engines.theano_c import TheanoC
+from parmesan_cagem.models.cagem import CaGeM
+
+D, K = 9, 3  # pixels of a toy image, clusters
+TOY = {"labels": 0, "clusters": K, "wide": 6, "narrow": 5, "z1_dim": 3, "z2_dim": 2, "class_draws": 4, "eval_seed": 3}
+
+
+def engine():
+    return TheanoC(mode="FAST_COMPILE")
+
+
+def toy(**changes):
+    """An experiment and a model whose every parameter is far from its initial value."""
+    e = experiment("smoke", **{**TOY, **changes})
+    model = CaGeM(e, D)
+    rng = np.random.default_rng(5)
+    scales = {"log_sigma": 0.02, "p_y.logits": 2.0}  # sigma around 1, not 1e9; clusters that differ
+    for parameter in model.params():
+        value = parameter.get_value()
+        if parameter.name.endswith("variance"):
+            value = rng.uniform(0.5, 2, value.shape)
+        else:
+            scale = next((scale for part, scale in scales.items() if part in parameter.name), 0.5)
+            value = value + scale * rng.standard_normal(value.shape)
+        parameter.set_value(value.astype(np.float32))
+    return e, model
+
+
+def toy_images(count):
+    return (np.random.default_rng(1).random((count, D)) < 0.4).astype(np.uint8)
