@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -16,10 +15,9 @@ from parmesan_cagem.data import load
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.partition import evaluated, partition
 from parmesan_cagem.report.figures import save_grid
+from parmesan_cagem.report.row import table_row
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
-
-PAPER = Path(__file__).resolve().parent.parent / "results" / "paper.json"
 
 
 def main(dataset: str, argv: Sequence[str] | None = None, prog: str = "run") -> int:
@@ -141,16 +139,3 @@ def _print_results(record: dict[str, Any], picture: Path) -> None:
     print(f"samples    {picture}")
     print(f"record     {picture.parent / 'record.json'}")
     print(table_row(record))
-
-
-def table_row(record: dict[str, Any]) -> str:
-    """The row of the paper's table that the run fills, as Markdown, the published number beside ours."""
-    e, bounds, k = record["config"], record["bounds"], record["eval"]["k"]
-    name = f"CaGeM-{e['labels']}"
-    clusters = f", K={e['clusters']}" if not e["labels"] else ""
-    paper = json.loads(PAPER.read_text()) if PAPER.exists() else {"bounds": {record["dataset"]["name"]: {}}}
-    published = paper["bounds"][record["dataset"]["name"]].get(name + clusters)
-    label = f"{name}, L=2, IW={e['train_iw']}{clusters}"
-    ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs)"
-    theirs = "" if published is None else f"{published:.2f} (F_5000)"
-    return f"| {label} | ours {ours} | paper {theirs} |"
