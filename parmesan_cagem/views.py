@@ -190,7 +190,7 @@ def _upper_encoder(trained: Trained, engine: Engine) -> Function:
     model = trained.model
     x, z1, y, eps = T.matrix("x"), T.matrix("z1"), T.matrix("y"), T.matrix("eps_z2")
     known = {model.x: x, model.z1: z1, model.y: y, model.eps_z2: eps}
-    z2 = get_output(model.z2, known | _no_weights(trained), statistics=RunningStatistics(), classes="given")
+    z2 = get_output(model.z2, known, statistics=RunningStatistics(), classes="given")
     return engine.function([x, z1, y, eps], [z2], "z2 ~ q(z2|x,y,z1)")
 
 
@@ -198,8 +198,7 @@ def _upper_encoder(trained: Trained, engine: Engine) -> Function:
 def _classes(trained: Trained, engine: Engine) -> Function:
     """z2 -> p(y|z2): (B, z2) -> (B, K)."""
     model, z2 = trained.model, T.matrix("z2")
-    known = {model.z2: z2} | _no_weights(trained)
-    logits = get_output(model.p_y, known, statistics=RunningStatistics(), classes="given")
+    logits = get_output(model.p_y, {model.z2: z2}, statistics=RunningStatistics(), classes="given")
     return engine.function([z2], [T.exp(densities.log_softmax(logits))], "p(y|z2)")
 
 
@@ -208,7 +207,7 @@ def _decoder(trained: Trained, engine: Engine) -> Function:
     """One-hot y, z2, eps_z1 -> mean of p(x|y,z1), z1 ~ p(z1|y,z2): (B, K), (B, z2), (B, z1) -> (B, D)."""
     model = trained.model
     y, z2, eps = T.matrix("y"), T.matrix("z2"), T.matrix("eps_z1")
-    known = {model.y: y, model.z2: z2} | _no_weights(trained)
+    known = {model.y: y, model.z2: z2}
     mu, log_sigma = get_output(list(model.p_z1), known, statistics=RunningStatistics(), classes="given")  # (B, z1)
     known[model.z1] = mu + T.exp(log_sigma) * eps
     logits = get_output(model.p_x, known, statistics=RunningStatistics(), classes="given")  # (B, D)
@@ -219,14 +218,8 @@ def _decoder(trained: Trained, engine: Engine) -> Function:
 def _pixels(trained: Trained, engine: Engine) -> Function:
     """One-hot y, z1 -> mean of p(x|y,z1): (B, K), (B, z1) -> (B, D)."""
     model, y, z1 = trained.model, T.matrix("y"), T.matrix("z1")
-    known = {model.y: y, model.z1: z1} | _no_weights(trained)
-    logits = get_output(model.p_x, known, statistics=RunningStatistics(), classes="given")
+    logits = get_output(model.p_x, {model.y: y, model.z1: z1}, statistics=RunningStatistics(), classes="given")
     return engine.function([y, z1], [T.nnet.sigmoid(logits)], "p(x|y,z1)")
-
-
-def _no_weights(trained: Trained) -> dict:
-    """With ``class_bn=q``, batch norms hang on q(y|z1,x), which running averages do not look at: no x is needed."""
-    return {trained.model.q_y: T.zeros((1, trained.experiment.clusters))}
 
 
 def _in_blocks(function: Function, *arrays: NDArray) -> Arrays:
