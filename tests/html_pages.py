@@ -67,6 +67,7 @@ def run_folder(parent, name, change=None, **settings):
     record = example()
     record["name"] = name
     record["config"] = config.experiment("short", **settings).to_dict()
+    record["dataset"]["labelled"] = record["config"]["labels"]
     if change:
         change(record)
     (parent / name).mkdir(parents=True)
@@ -84,7 +85,7 @@ def evil_record(record):
     record["eval"].update(binarisation=texts, engine=texts, device=texts, versions={texts: texts})
     record["versions"] = {texts: texts}
     record["label_weight"].update(given=texts, given_p=texts)
-    record["config"].update({texts: texts, "preset": texts, "dataset": texts})
+    record["config"] = {texts: texts, "preset": texts, "label_weight": texts}
     record["warnings"] = list(EVIL)
 
 

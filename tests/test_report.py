@@ -17,8 +17,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from parmesan_cagem import cli
-from parmesan_cagem.report import build, charts, decode, explorer, gallery, inputs, markup, page, run_pages, sprites
+from parmesan_cagem.report import (
+    build,
+    charts,
+    decode,
+    explorer,
+    html_figures,
+    html_tables,
+    inputs,
+    markup,
+    page,
+    paper,
+    run_pages,
+    sprites,
+    tables,
+)
 from parmesan_cagem.report.markup import Html, element
+from parmesan_cagem.report.table import Column, Row, Table
 
 
 def text_of(html):
@@ -112,9 +127,49 @@ def test_figures_stand_in_their_order_with_the_papers_captions(report, folders):
     read = Page(report)
     images = [attrs["src"] for attrs in read.all("img") if attrs["src"].startswith("data:image/svg")]
     assert images == [markup.data_uri("image/svg+xml", SVG)] * 2
-    places = [report.index(f'id="{figure.stem}"') for figure in gallery.FIGURES]
+    places = [report.index(f'id="{figure.stem}"') for figure in html_figures.FIGURES]
     assert places == sorted(places)
-    assert all(figure.paper in read.texts["main"][0] for figure in gallery.FIGURES)
+    assert all(figure.paper in read.texts["main"][0] for figure in html_figures.FIGURES)
+
+
+def test_figures_say_what_they_show(folders):
+    captions = {"figure3": {"caption": "Ours <b>.", "runs": ["a run"]}, "figure4": 3}
+    (folders[1] / "captions.json").write_text(json.dumps(captions))
+    text = Page(text_of(html_figures.section(folders[1]))).texts["main"][0]
+    assert "Ours <b>. Of a run." in text
+    (folders[1] / "captions.json").write_text("no json")
+    assert "Ours" not in html_figures.section(folders[1])
+
+
+# Tables
+
+
+def test_a_table_is_rendered_whole():
+    columns = (Column("model"), Column("nats <", numeric=True))
+    rows = (Row("", ("a & b", "−81.60"), False), Row("ours", ("c", ""), True, (1, 2)), Row("ours", ("d", "1"), True))
+    html = html_tables.render(Table("table9", "A <title>", columns, rows, ("first", "second"), ("of all",)))
+    read = Page(html)
+    assert read.texts["caption"] == ["A <title>"]
+    assert read.texts["td"] == ["−81.60", "", "1"]
+    assert read.texts["th"] == ["model", "nats <", "a & b", "ours", "c1, 2", "d"]
+    assert read.texts["li"] == ["first", "second"]
+    assert [a["href"] for a in read.all("a")] == ["#table9-note-1", "#table9-note-2"]
+    assert sorted(read.ids) == ["table9", "table9-note-1", "table9-note-2"]
+    assert html.count('class="ours"') == 2
+    assert "of all" in html
+
+
+def test_the_tables_of_the_page_are_those_of_cagem_tables(report, folders):
+    runs, _ = inputs.collect(*folders)
+    made = tables.build([run.of_tables for run in runs if run.of_tables], paper.load(), mixed=True)
+    read = Page(report)
+    for table in made:
+        assert table.title in read.texts["caption"]
+        assert table.name in read.ids
+        cells = {cell for row in table.rows for cell in row.cells}
+        assert cells <= {*read.texts["td"], *(re.sub(r"\)[\d, ]+$", ")", text) for text in read.texts["th"])} | {""}
+    assert "−79.38" in read.texts["td"]  # the paper's
+    assert "−90.25" in read.texts["td"]  # ours, of the example's records
 
 
 # Text is never markup
@@ -270,13 +325,14 @@ def test_a_model_without_y_and_terms_has_a_page(tmp_path):
     def change(record):
         record.update(cluster_usage=[], clustering=None, confusion=None, terms=None, error_q=None, error_p=None)
         record["bounds"]["F_1"]["standard_error"] = None
-        record["git"] = {"commit": None, "dirty": None}
+        record["git"] = {"commit": None, "dirty": None}  # tables refuse it; its own page shows it
         record["dataset"]["pixel_scale"] = None
 
     run_folder(tmp_path, "vae", change, labels=0)
-    runs, _ = inputs.collect(tmp_path, tmp_path)
+    runs, left_out = inputs.collect(tmp_path, tmp_path)
     text = Page(text_of(run_pages.section(runs))).texts["main"][0]
     assert "A model without y." in text
+    assert left_out[0].startswith("in no table: vae/record.json: git.commit: null")
     assert "no git checkout" in text
     assert "None" not in text
 
@@ -300,7 +356,7 @@ def test_cagem_report_writes_the_page(folders, tmp_path, capsys):
     assert Page(out.read_text(encoding="utf-8")).ids
     said = capsys.readouterr()
     assert str(out) in said.out
-    assert "not shown: unfinished" in said.err
+    assert "left out: unfinished" in said.err
 
 
 def test_no_folder_of_runs_is_a_mistake_in_one_line(tmp_path, capsys):

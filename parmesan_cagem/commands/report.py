@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("results/report.html"), metavar="FILE", help="the page (default %(default)s)"
     )
+    parser.add_argument("--paper", type=Path, metavar="FILE", help="published numbers (default results/paper.json)")
     arguments.add_data_flags(parser, unverified=False)
 
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     """
     from parmesan_cagem.report.build import build
 
-    page, messages = build(args.runs, args.figures, args.data_dir)
+    page, messages = build(args.runs, args.figures, args.data_dir, args.paper)
     for message in messages:
         print(f"cagem report: {message}", file=sys.stderr)
     try:

@@ -33,7 +33,7 @@ def section(runs: Sequence[Run], data_dir: Path | None) -> tuple[Html, str]:
         Folder of the data set, for the scatter of test images; as ``--data-dir``.
     """
     flat = [r for r in runs if r.record["config"].get("z2_dim") == 2 and r.record["model"] == "cagem"]
-    flat.sort(key=lambda run: (-run.record["epochs"], run.folder.name))
+    flat.sort(key=lambda run: (-run.record["epochs"], run.name))
     if not flat:
         return explorer.missing(), "no explorer: no run has a 2-d z2"
     from parmesan_cagem import engines, trained  # Theano: seconds to import, and only this section needs it
@@ -43,13 +43,13 @@ def section(runs: Sequence[Run], data_dir: Path | None) -> tuple[Html, str]:
         try:
             model = trained.load(run.folder)
         except UserError as error:
-            reasons.append(str(error).replace(str(run.folder), run.folder.name))
+            reasons.append(str(error).replace(str(run.folder), run.name))
             continue
         engine = engines.get(engines.default())
         data, note = _data(run, data_dir)
-        message = f"explorer: {run.folder.name}" + (f"; {note}" if note else "")
-        return explorer.section(plane(model, engine, data), run.folder.name), message
-    said = f"The checkpoint of {flat[0].folder.name} cannot be used here (checkpoints are not in git): {reasons[0]}."
+        message = f"explorer: {run.name}" + (f"; {note}" if note else "")
+        return explorer.section(plane(model, engine, data), run.name), message
+    said = f"The checkpoint of {flat[0].name} cannot be used here (checkpoints are not in git): {reasons[0]}."
     return explorer.missing(said), f"no explorer: {reasons[0]}"
 
 

@@ -50,7 +50,7 @@ def _left_out(lines: Sequence[str]) -> Html:
         return Html()
     return element(
         "div",
-        element("p", "Not shown:"),
+        element("p", "Left out:"),
         element("ul", [element("li", line) for line in lines]),
         class_="warning",
     )

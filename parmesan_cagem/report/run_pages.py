@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parmesan_cagem.config import PRESETS, Experiment
 from parmesan_cagem.report import charts
 from parmesan_cagem.report.charts import number
 from parmesan_cagem.report.inputs import Run
-from parmesan_cagem.report.markup import Html, Ids, element, join, picture, scroller
+from parmesan_cagem.report.markup import Html, element, join, picture, scroller
 
 _NEVER_MARKED = {"preset", "engine"}  # the engine's default is what the machine has: no two pages would agree
 _FIELDS = {field.name: field for field in dataclasses.fields(Experiment)}
@@ -20,18 +20,16 @@ def section(runs: Sequence[Run]) -> Html:
     """The table of runs, then their pages."""
     if not runs:
         return element("p", "No run has a record yet.", class_="missing")
-    ids = Ids()
-    named = [(run, ids.new("run-", run.folder.name)) for run in runs]
-    return join([_index(named), [_page(run, id_) for run, id_ in named]])
+    return join([_index(runs), [_page(run) for run in runs]])
 
 
-def _index(named: Sequence[tuple[Run, str]]) -> Html:
+def _index(runs: Sequence[Run]) -> Html:
     heads = ("run", "F_k, nats", "k", "error p(y|x)", "error q(y|x)", "epochs", "trained on", "training time")
     rows = []
-    for run, id_ in named:
+    for run in runs:
         r = run.record
         cells = [
-            element("th", element("a", run.folder.name, href=f"#{id_}"), scope="row"),
+            element("th", element("a", run.name, href=f"#{run.id}"), scope="row"),
             element("td", _bound(r, f"F_{r['eval']['k']}")),
             element("td", r["eval"]["k"]),
             element("td", _percent(r["error_p"])),
@@ -46,8 +44,8 @@ def _index(named: Sequence[tuple[Run, str]]) -> Html:
     return scroller(element("table", caption, head, element("tbody", rows), class_="numbers runs"), "Table of runs")
 
 
-def _page(run: Run, id_: str) -> Html:
-    r, name = run.record, run.folder.name
+def _page(run: Run) -> Html:
+    r, name = run.record, run.name
     parts = [
         element("h3", name),
         element("p", element("a", "← all runs", href="#runs"), class_="quiet"),
@@ -65,10 +63,10 @@ def _page(run: Run, id_: str) -> Html:
         element("h4", "Provenance"),
         _provenance(r),
     ]
-    return element("section", parts, class_="run", id=id_, aria_label=f"Run {name}")
+    return element("section", parts, class_="run", id=run.id, aria_label=f"Run {name}")
 
 
-def _headline(r: dict[str, Any]) -> Html:
+def _headline(r: Mapping[str, Any]) -> Html:
     k = r["eval"]["k"]
     order = [f"F_{k}", *sorted(set(r["bounds"]) - {f"F_{k}"}, key=lambda name: (len(name), name))]
     pairs: list[tuple[str, object]] = [
@@ -89,7 +87,7 @@ def _headline(r: dict[str, Any]) -> Html:
     return charts.facts(pairs, "headline")
 
 
-def _protocol(r: dict[str, Any]) -> Html:
+def _protocol(r: Mapping[str, Any]) -> Html:
     e = r["eval"]
     seeds = ", ".join(str(seed) for seed in e["seeds"])
     words = (
@@ -105,7 +103,7 @@ def _protocol(r: dict[str, Any]) -> Html:
 def _curves(run: Run) -> Html:
     if run.curves is None:
         return _missing("No curves yet: ", "cagem figures", " draws them.")
-    alt = f"Training curves of {run.folder.name}: bound, its terms and the classifiers' losses by epoch"
+    alt = f"Training curves of {run.name}: bound, its terms and the classifiers' losses by epoch"
     return element("figure", scroller(picture("image/svg+xml", run.curves, alt, class_="plate"), alt))
 
 
@@ -119,7 +117,7 @@ def _samples(run: Run) -> Html:
     return element("figure", picture("image/png", run.samples, alt, class_="samples"), caption)
 
 
-def _clusters(r: dict[str, Any]) -> Html:
+def _clusters(r: Mapping[str, Any]) -> Html:
     if not r["cluster_usage"]:
         return element("p", "A model without y.")
     caption = element("figcaption", "Usage of clusters: mean of q(y|x) over test images, percent.", class_="quiet")
@@ -133,7 +131,7 @@ def _clusters(r: dict[str, Any]) -> Html:
     return join(parts)
 
 
-def _settings(config: dict[str, Any]) -> Html:
+def _settings(config: Mapping[str, Any]) -> Html:
     preset = PRESETS.get(str(config.get("preset")))
     differing, rows = [], []
     for name, value in sorted(config.items(), key=lambda item: (_order(item[0]), item[0])):
@@ -163,7 +161,7 @@ def _settings(config: dict[str, Any]) -> Html:
     )
 
 
-def _provenance(r: dict[str, Any]) -> Html:
+def _provenance(r: Mapping[str, Any]) -> Html:
     data, e = r["dataset"], r["eval"]
     verified = "verified to the last byte" if data["verified"] else "NOT the known data"
     scale = "probabilities as they are" if data["pixel_scale"] is None else f"v / {data['pixel_scale']:g}"
@@ -184,7 +182,7 @@ def _provenance(r: dict[str, Any]) -> Html:
         ("training: began", r["started"]),
         ("training: memory", _memory(r)),
         ("evaluation: source", _code(_commit(e["git"]))),
-        ("evaluation: machine", f"engine {e['engine']}, {e['device']}"),
+        ("evaluation: machine", f"engine {e['engine']}, {e['precision']}, {e['device']}"),
         ("evaluation: time", charts.duration(e["seconds"])),
         ("evaluation: ended", e["finished"]),
         ("evaluation: memory", _memory(e)),
@@ -205,7 +203,7 @@ def _provenance(r: dict[str, Any]) -> Html:
     return join([charts.facts(pairs), element("details", element("summary", "Versions of software"), table)])
 
 
-def _bound(r: dict[str, Any], name: str) -> str:
+def _bound(r: Mapping[str, Any], name: str) -> str:
     bound = r["bounds"][name]
     error = bound["standard_error"]
     return number(bound["mean"]) + ("" if error is None else f" ± {number(error)}")
@@ -229,13 +227,13 @@ def _code(text: str) -> Html:
     return element("code", text)
 
 
-def _commit(git: dict[str, Any]) -> str:
+def _commit(git: Mapping[str, Any]) -> str:
     if git["commit"] is None:
         return "no git checkout"
     return git["commit"] + (" and changes that were not committed" if git["dirty"] else "")
 
 
-def _memory(part: dict[str, Any]) -> str:
+def _memory(part: Mapping[str, Any]) -> str:
     return f"{part['peak_memory_bytes'] / 2**20:.0f} MiB at most"
 
 

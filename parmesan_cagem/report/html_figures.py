@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from parmesan_cagem import files
+from parmesan_cagem.errors import UserError
 from parmesan_cagem.report import explorer
 from parmesan_cagem.report.inputs import read
 from parmesan_cagem.report.markup import Html, element, join, picture, scroller
@@ -67,10 +71,11 @@ FIGURES = (
 
 def section(folder: Path, figures: Sequence[Figure] = FIGURES) -> Html:
     """Every figure there is, and for the others the commands that make them."""
-    return join([_figure(folder, figure) for figure in figures])
+    captions = _captions(folder)
+    return join([_figure(folder, figure, captions.get(figure.stem)) for figure in figures])
 
 
-def _figure(folder: Path, figure: Figure) -> Html:
+def _figure(folder: Path, figure: Figure, ours: Any) -> Html:
     svg = read(folder / f"{figure.stem}.svg")
     paper = element("p", element("em", "The paper's caption. "), figure.paper, class_="quiet")
     if svg is None:
@@ -85,5 +90,20 @@ def _figure(folder: Path, figure: Figure) -> Html:
         )
         return element("figure", missing, element("figcaption", paper), id=figure.stem)
     image = picture("image/svg+xml", svg, f"{figure.title}. {figure.paper}", class_="plate")
-    title = element("p", element("strong", figure.title), ".")
+    caption, runs = _said(ours)
+    title = element("p", element("strong", f"{figure.title}. "), caption, f" Of {', '.join(runs)}." if runs else None)
     return element("figure", scroller(image, figure.title), element("figcaption", title, paper), id=figure.stem)
+
+
+def _captions(folder: Path) -> dict[str, Any]:
+    """What ``cagem figures`` says of each figure: {stem: {"caption": ..., "runs": [...]}}; without it, nothing."""
+    with contextlib.suppress(UserError):
+        return files.read_json(folder / "captions.json", "`cagem figures` writes it anew")
+    return {}
+
+
+def _said(ours: Any) -> tuple[str, list[str]]:
+    if not isinstance(ours, dict):
+        return "", []
+    runs = ours.get("runs")
+    return str(ours.get("caption", "")), [str(run) for run in runs] if isinstance(runs, list) else []
