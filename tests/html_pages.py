@@ -55,7 +55,7 @@ class Page(HTMLParser):
 def plane(classes=10, points=5, side=28, seed=0):
     """A made-up plane, each class with pictures of its own, and the arrays it was made from."""
     draws = np.random.default_rng(seed)
-    images = draws.random((classes, points * points, side * side))
+    images = draws.integers(64, size=(classes, points * points, side * side)) / 63  # the sheets' levels
     p = draws.dirichlet(np.full(classes, 0.3), points * points)
     sheets = tuple(sprites.sheet(of_class, points) for of_class in images)
     dots = draws.uniform(-3, 3, (20, 2))

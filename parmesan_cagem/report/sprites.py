@@ -16,7 +16,8 @@ from scipy.ndimage import distance_transform_edt
 from parmesan_cagem.report.markup import data_uri
 
 REACH = 3.0  # the plane shown is [-3, 3] in both directions: 99.5 % of z2 ~ N(0, I)
-POINTS = 31  # a side, with ten classes
+POINTS = 25  # a side, with ten classes: steps of 0.25
+LEVELS = 64  # of gray: the page is half the size of one with 256, and looks the same
 _TILES = 10 * POINTS**2  # more classes share these: the page's size depends little on K
 
 
@@ -27,7 +28,8 @@ class Plane:
     Attributes
     ----------
     sheets : tuple of bytes
-        A grayscale PNG for each of the K classes, points x points tiles of an image each: round(255 p(x = 1)).
+        A grayscale PNG for each of the K classes, points x points tiles of an image each: p(x = 1) in 64 levels
+        from 0 to 255.
     probabilities : (points, points, K) uint8
         round(255 p(y|z2)).
     dots : (N, 2) float or None
@@ -61,12 +63,12 @@ class Plane:
 
 
 def points_of_a_side(classes: int) -> int:
-    """31 for up to ten classes; fewer for more, odd so that the origin is one of them.
+    """25 for up to ten classes; fewer for more, odd so that the origin is one of them.
 
     Examples
     --------
     >>> points_of_a_side(10), points_of_a_side(20), points_of_a_side(50)
-    (31, 21, 13)
+    (25, 17, 11)
     """
     side = int((_TILES / max(classes, 10)) ** 0.5)
     return max(side - 1 + side % 2, 3)
@@ -81,7 +83,8 @@ def sheet(images: NDArray[np.floating], points: int) -> bytes:
         Values in [0, 1]; D is a square number of pixels.
     """
     side = round(images.shape[1] ** 0.5)
-    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)
+    levels = np.round((LEVELS - 1) * np.clip(images, 0, 1)) / (LEVELS - 1)
+    pixels = np.round(255 * levels).astype(np.uint8)
     tiles = pixels.reshape(points, points, side, side).transpose(0, 2, 1, 3)  # (row, y, column, x)
     data = io.BytesIO()
     Image.fromarray(tiles.reshape(points * side, points * side)).save(data, "PNG", optimize=True)
