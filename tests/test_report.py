@@ -149,12 +149,12 @@ def test_a_table_is_rendered_whole():
     rows = (Row("", ("a & b", "−81.60"), False), Row("ours", ("c", ""), True, (1, 2)), Row("ours", ("d", "1"), True))
     html = html_tables.render(Table("table9", "A <title>", columns, rows, ("first", "second"), ("of all",)))
     read = Page(html)
-    assert read.texts["caption"] == ["A <title>"]
+    assert read.texts["h3"] == ["A <title>"]
     assert read.texts["td"] == ["−81.60", "", "1"]
     assert read.texts["th"] == ["model", "nats <", "a & b", "ours", "c1, 2", "d"]
     assert read.texts["li"] == ["first", "second"]
     assert [a["href"] for a in read.all("a")] == ["#table9-note-1", "#table9-note-2"]
-    assert sorted(read.ids) == ["table9", "table9-note-1", "table9-note-2"]
+    assert sorted(read.ids) == ["table9", "table9-note-1", "table9-note-2", "table9-title"]
     assert html.count('class="ours"') == 2
     assert "of all" in html
 
@@ -164,9 +164,9 @@ def test_the_tables_of_the_page_are_those_of_cagem_tables(report, folders):
     made = tables.build([run.of_tables for run in runs if run.of_tables], paper.load(), mixed=True)
     read = Page(report)
     for table in made:
-        assert table.title in read.texts["caption"]
+        assert table.title in read.texts["h3"]
         assert table.name in read.ids
-        cells = {cell for row in table.rows for cell in row.cells}
+        cells = {html_tables._minus(cell) for row in table.rows for cell in row.cells}
         heads = read.texts["th"]  # with the numbers of their notes
         assert [c for c in cells if c not in read.texts["td"] and not any(h.startswith(c) for h in heads)] == []
     assert "−79.38" in read.texts["td"]  # the paper's

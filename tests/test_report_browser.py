@@ -211,7 +211,7 @@ def test_the_class_changes_the_picture(watched):
 def test_the_keyboard_does_it_all(watched):
     opened = watched()
     page = opened.page
-    for _ in range(40):  # reached with Tab alone
+    for _ in range(200):  # reached with Tab alone
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "plane":
             break
