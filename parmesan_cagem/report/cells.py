@@ -16,7 +16,6 @@ The rule:
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Iterable, Mapping
@@ -24,9 +23,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from parmesan_cagem import files
-from parmesan_cagem.config import MAY_CHANGE, PRESETS, Experiment
+from parmesan_cagem.config import MAY_CHANGE, PRESETS
 from parmesan_cagem.report.protocol import Protocol, protocol
-from parmesan_cagem.report.runs import Run
+from parmesan_cagem.report.runs import DEFAULTS, Run
 
 RANKED = ("paper", "short", "demo")
 # What the paper states, and cuts of the training data: another value is another model than the row's.
@@ -45,7 +44,6 @@ STATED = (
     "holdout",
     "train_images",
 )
-DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Experiment)}
 # What may differ between the runs of a group.
 _FREE = MAY_CHANGE | {"seed", "label_seed", "engine", "devices"}
 ERRORS = ("error_p", "error_q", "accuracy_p")
@@ -62,7 +60,7 @@ class Entry:
     value : float
         Mean, in nats or percent. For errors, over label subsets of the means over seeds.
     spread : float or None
-        Sample standard deviation over runs or subsets; of a single one, its standard error over images, if it has one.
+        Sample standard deviation over subsets or runs; of a single run, its standard error over images, if it has one.
     spread_of : str
         ``3 runs``, ``3 subsets`` or ``images``.
     """
@@ -108,6 +106,7 @@ def fits(settings: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
     Examples
     --------
+    >>> from parmesan_cagem.config import Experiment
     >>> cell = {"dataset": "mnist", "model": "cagem", "labels": 100, "temperature": True}
     >>> fits(cell, Experiment(labels=100).to_dict()), fits(cell, Experiment(labels=100, z2_dim=2).to_dict())
     (True, False)
@@ -130,6 +129,7 @@ def departures(config: Mapping[str, Any]) -> tuple[str, ...]:
 
     Examples
     --------
+    >>> from parmesan_cagem.config import Experiment
     >>> departures(Experiment(class_bn="q", epochs=3, seed=4).to_dict())
     ('class_bn q (not uniform)',)
     """
@@ -210,7 +210,9 @@ def entry(runs: tuple[Run, ...], quantity: str) -> Entry:
             statistics.fmean(value for value, of in zip(values, seeds, strict=True) if of == seed)
             for seed in sorted(set(seeds))
         ]
+    value = statistics.fmean(values)
+    if len(values) == 1 and len(found) > 1:  # one subset, several seeds
+        values, what = [value for _, (value, _) in found], "runs"
     if len(values) > 1:
-        return Entry(runs, statistics.fmean(values), statistics.stdev(values), f"{len(values)} {what}")
-    of_images = [error for _, (_, error) in found]
-    return Entry(runs, values[0], of_images[0] if len(found) == 1 else None, "images")
+        return Entry(runs, value, statistics.stdev(values), f"{len(values)} {what}")
+    return Entry(runs, value, found[0][1][1], "images")

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Iterable, Iterator
 
 from parmesan_cagem.config import PRESETS
-from parmesan_cagem.report.cells import DEFAULTS, ERRORS, Entry, departures, size
+from parmesan_cagem.report.cells import ERRORS, Entry, departures, size
 from parmesan_cagem.report.paper import Published
+from parmesan_cagem.report.runs import DEFAULTS
 
 PAPER_K = 5000  # samples of the paper's bounds
 

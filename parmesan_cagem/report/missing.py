@@ -12,10 +12,10 @@ from typing import Any
 from parmesan_cagem import config
 from parmesan_cagem.arguments import default_name
 from parmesan_cagem.config import PRESETS, Experiment
-from parmesan_cagem.report.cells import DEFAULTS, RANKED, size
+from parmesan_cagem.report.cells import RANKED, size
 from parmesan_cagem.report.details import PAPER_K
 from parmesan_cagem.report.paper import PublishedTable
-from parmesan_cagem.report.runs import Run
+from parmesan_cagem.report.runs import DEFAULTS, Run
 from parmesan_cagem.report.tables import VARIANTS, Cell, cells
 
 

@@ -39,6 +39,30 @@ def differences(one: Protocol, other: Protocol) -> str:
     return "; ".join(f"{key} {value}, not {have[key]}" for key, value in other if have[key] != value)
 
 
+def words(kind: Protocol) -> str:
+    """For the line below a table.
+
+    Examples
+    --------
+    >>> words((("dataset.sha256", "ab" * 32), ("dataset.verified", True), ("dataset.pixel_scale", None)))
+    'data with SHA-256 abababababab... (verified), pixels are probabilities'
+    """
+    said = dict(kind)
+    scale = said["dataset.pixel_scale"]
+    data = f"data with SHA-256 {said['dataset.sha256'][:12]}..."
+    texts = [
+        f"{data} ({'verified' if said['dataset.verified'] else 'not verified'})",
+        "pixels are probabilities" if scale is None else f"pixel v is 1 with probability v/{scale:g}",
+    ]
+    for key, name in (
+        ("eval.binarisation", "binarisation"),
+        ("eval.bn_mode", "batch statistics"),
+        ("eval.estimator", "estimator"),
+    ):
+        texts += [f"{name} {said[key]}"] if key in said else []
+    return ", ".join(texts)
+
+
 def check(where: str, column: Sequence[tuple[str, Protocol]], mixed: bool) -> Protocol:
     """Refuse a column in which records of two protocols stand.
 

@@ -22,7 +22,8 @@ _LATEX = {
     "|": r"\textbar{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    '"': r"\textquotedbl{}",
+    "*": "{*}",  # likewise
+    '"': "''",
     "±": r"$\pm$",
     **{character: "\\" + character for character in "&%$#_"},
 }
@@ -59,7 +60,7 @@ def escape_latex(text: str) -> str:
     $-$79.38 \& 24 \%
     """
     escaped = "".join(_LATEX.get(character, character) for character in plain(text))
-    return re.sub(r"(?<![^\s(])-(?=\d)", "$-$", escaped)
+    return re.sub(r"(?<![^\s(])-(?=\d)", "$-$", escaped).replace("--", "-{}-")
 
 
 def markdown(table: Table) -> str:

@@ -17,9 +17,8 @@ def table_row(record: Mapping[str, Any]) -> str:
     """
     e, bounds, k = record["config"], record["bounds"], record["eval"]["k"]
     clusters = f", K={e['clusters']}" if not e["labels"] else ""
-    label = (
-        f"{'CaGeM' if e['model'] == 'cagem' else e['model'].upper()}-{e['labels']}, L=2, IW={e['train_iw']}{clusters}"
-    )
+    model = "CaGeM" if e["model"] == "cagem" else e["model"].upper()
+    label = f"{model}-{e['labels']}, L=2, IW={e['train_iw']}{clusters}"
     ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs)"
     return f"| {label} | ours {ours} | paper {_published(e)} |"
 
@@ -32,9 +31,8 @@ def _published(e: Mapping[str, Any]) -> str:
     for name in ("table1", "table3"):
         for row in tables[name].rows:
             for place in row.values:
-                wanted = {**(place.settings or {"model": None})}
-                if all(
-                    e.get(key) == wanted[key] for key in ("dataset", "model", "labels", "clusters") if key in wanted
-                ):
+                wanted = place.settings or {"model": None}
+                keys = [key for key in ("dataset", "model", "labels", "clusters") if key in wanted]
+                if all(e.get(key) == wanted[key] for key in keys):
                     return f"{details.published(place)} (F_{details.PAPER_K})"
     return ""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from parmesan_cagem import files, records
+from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Experiment)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,12 @@ def _read(path: Path) -> Run:
                 "or move the record away"
             )
     config, dataset = record["config"], record["dataset"]
+    for name, value in config.items():
+        kind = type(DEFAULTS.get(name, value))
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise UserError(
+                f"{path}: config.{name}: {value!r} is no {kind.__name__}; restore the record or move it away"
+            )
     for key, said, setting in (
         ("model", record["model"], "model"),
         ("seed", record["seed"], "seed"),

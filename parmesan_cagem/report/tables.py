@@ -9,10 +9,14 @@ from typing import Any
 from parmesan_cagem.report import details
 from parmesan_cagem.report.cells import ERRORS, Choice, choose, entry
 from parmesan_cagem.report.paper import Published, PublishedRow, PublishedTable
-from parmesan_cagem.report.protocol import Protocol, check, differences, protocol
+from parmesan_cagem.report.protocol import Protocol, check, differences, protocol, words
 from parmesan_cagem.report.runs import Run
 from parmesan_cagem.report.table import Column, Row, Table
 
+SPREAD = (
+    "Ours: means over label subsets; ± is the sample standard deviation over them, of a single run the standard error "
+    "over images."
+)
 VARIANTS = {False: "no temperature", True: "with temperature"}
 
 
@@ -126,9 +130,9 @@ class _Sheet:
     def table(self, columns: Sequence[Column], rows: Sequence[Row], name: str = "", title: str = "") -> Table:
         """The table, and below it the protocol of our numbers."""
         remarks = []
-        for column, usual in self.usual.items():
-            words = ", ".join(f"{key} {'none' if value is None else value}" for key, value in usual)
-            remarks.append(f"Protocol of our {column}: {words}.")
+        if self.published.name == "table2" and not name:
+            remarks.append(SPREAD)
+        remarks += [f"Protocol of our {column}: {words(usual)}." for column, usual in self.usual.items()]
         where = f"{self.published.where}. " if self.published.name != "text" else ""
         title = title or where + self.published.title
         return Table(name or self.published.name, title, tuple(columns), tuple(rows), tuple(self.notes), tuple(remarks))
