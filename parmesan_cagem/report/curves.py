@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from parmesan_cagem.report import style
 
@@ -46,7 +46,7 @@ def curves(title: str, log: Entries, record: Mapping[str, Any] | None = None) ->
         for axes in (bound, divergence, entropies, usage):
             _shade_warm_up(axes, entries)
             axes.set_xlim(entries[0]["epoch"] - 0.5, entries[-1]["epoch"] + 0.5)
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         for axes in (entropies, usage):
             axes.set_xlabel("epoch")
         figure.suptitle("\n".join([title, *_results(record)]), size=8.5)
@@ -58,7 +58,7 @@ def _head(axes: Axes, title: str, handles: Sequence[Any], columns: int) -> None:
     options: dict[str, Any] = {"title": title, "alignment": "left", "title_fontsize": 8.5}
     axes.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, borderpad=0, ncols=columns,
-        handlelength=2.4, columnspacing=1.2, labelspacing=0.25, **options,
+        handlelength=2.1, handletextpad=0.5, columnspacing=1.0, labelspacing=0.25, **options,
     )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def _entropies(axes: Axes, entries: Entries) -> None:
     axes.set_ylabel("nats")
     _logarithmic(axes)
     which = [Patch(color=style.BLUE, label="$H_q$"), Patch(color=style.ORANGE, label="$H_p$")]
-    _head(axes, "cross-entropies of labels", [*which, *drawn.values()], 3)
+    _head(axes, "cross-entropies of labels", [*which, *drawn.values()], 4 if len(drawn) < 3 else 3)
 
 
 def _usage(axes: Axes, entries: Entries) -> None:
@@ -142,9 +142,15 @@ def _line(
 
 
 def _logarithmic(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers, where all values allow it."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines] or [np.ones(1)])
     if (values > 0).all():
         axes.set_yscale("log")
+        # A decade at least, so that there is a number on the axis.
+        low, high = 10 ** np.floor(np.log10(values.min())), 10 ** np.ceil(np.log10(values.max() * 1.05))
+        axes.set_ylim(min(low, values.min() * 0.8), high)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _shade_warm_up(axes: Axes, entries: Entries) -> None:
