@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -67,17 +67,17 @@ def _bound(axes: Axes, entries: Entries) -> None:
     for key, label, colour, marker, dashes in _MONITORED:
         _line(axes, entries, [entry.get(key, {}).get("F") for entry in entries], label, colour, marker, dashes)
     # The first epochs are tens of nats lower and would flatten all that follows.
-    values, cut = np.array([entry["F"] for entry in entries]), ""
+    axes.set_ylabel("nats")
+    values = np.array([entry["F"] for entry in entries])
     if len(values) >= 10 and (floor := float(np.quantile(values, 0.1))) < values.max():
         low = floor - 0.15 * (values.max() - floor)
         if values.min() < low:
             axes.set_ylim(bottom=low)
-            cut = " (first epochs lie below)"
-    axes.set_ylabel("nats")
+            axes.set_ylabel("nats (first epochs lie below)")
     handles: list[Artist] = [*axes.lines]
     if any(entry.get("temperature", 1) < 1 for entry in entries):
         handles.append(Patch(color=_WARM, label="warm-up"))
-    _head(axes, f"bound $F$ at temperature 1{cut}", handles, 2 if len(handles) > 3 else 3)
+    _head(axes, "bound $F$ at temperature 1", handles, 2 if len(handles) > 3 else 3)
 
 
 def _divergence(axes: Axes, entries: Entries) -> None:
@@ -94,11 +94,12 @@ def _divergence(axes: Axes, entries: Entries) -> None:
 
 def _entropies(axes: Axes, entries: Entries) -> None:
     drawn: dict[str, Artist] = {}
-    for name, colour in (("H_q", style.BLUE), ("H_p", style.ORANGE)):
+    for name, colour, fill in (("H_q", style.BLUE, "full"), ("H_p", style.ORANGE, "none")):
         for key, label, _, marker, dashes in (("", "training", "", "o", "-"), *_MONITORED):
             found = [entry.get(key, {}) if key else entry for entry in entries]
             if any(name in values for values in found):
                 _line(axes, entries, [values.get(name) for values in found], label, colour, marker, dashes)
+                axes.lines[-1].set(fillstyle=fill)  # hollow or full: a grey print has no colours
                 drawn[label] = Line2D([], [], color=style.GREY, marker=marker, linestyle=dashes, label=label)
     if not drawn:
         axes.text(0.5, 0.5, "no labels", transform=axes.transAxes, ha="center", va="center", color=style.GREY)
@@ -107,7 +108,12 @@ def _entropies(axes: Axes, entries: Entries) -> None:
         return
     axes.set_ylabel("nats")
     _logarithmic(axes)
-    which = [Patch(color=style.BLUE, label="$H_q$"), Patch(color=style.ORANGE, label="$H_p$")]
+    fills: tuple[tuple[str, str, Literal["full", "none"]], ...]
+    fills = (("$H_q$", style.BLUE, "full"), ("$H_p$", style.ORANGE, "none"))
+    which = [
+        Line2D([], [], color=colour, marker="o", linestyle="", fillstyle=fill, label=label)
+        for label, colour, fill in fills
+    ]
     _head(axes, "cross-entropies of labels", [*which, *drawn.values()], 4 if len(drawn) < 3 else 3)
 
 
@@ -146,9 +152,10 @@ def _logarithmic(axes: Axes) -> None:
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines] or [np.ones(1)])
     if (values > 0).all():
         axes.set_yscale("log")
-        # A decade at least, so that there is a number on the axis.
-        low, high = 10 ** np.floor(np.log10(values.min())), 10 ** np.ceil(np.log10(values.max() * 1.05))
-        axes.set_ylim(min(low, values.min() * 0.8), high)
+        low, high = np.log10(values.min() * 0.6), np.log10(values.max() * 1.6)
+        if np.ceil(low) > np.floor(high):  # no power of ten in between: no number would stand on the axis
+            low, high = np.floor(low), np.ceil(high)
+        axes.set_ylim(10**low, 10**high)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
 
