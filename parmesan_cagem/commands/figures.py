@@ -92,7 +92,7 @@ class _Studio:
             "runs": [run.folder.name for run in runs],
             "files": [path.name for path in paths],
         }
-        print(f"{name}: {used} -> {paths[0]}, {paths[1].name}")
+        print(f"{name}: {used} -> {self._out / name}.svg, .png")
 
     def write_captions(self) -> None:
         """captions.json: what each figure shows and of which runs, for the report."""

@@ -47,7 +47,7 @@ class Run:
         return max(logged, self.record["epochs"] if self.record else 0)
 
     def __str__(self) -> str:
-        return f"{self.folder.name} ({self.epochs} epochs)"
+        return f"{self.folder.name} ({self.epochs} epoch{'s' * (self.epochs != 1)})"
 
 
 def read(folder: Path, say: Say) -> Run:

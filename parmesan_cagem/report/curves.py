@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from parmesan_cagem.report import style
 
@@ -46,7 +46,7 @@ def curves(title: str, log: Entries, record: Mapping[str, Any] | None = None) ->
         for axes in (bound, divergence, entropies, usage):
             _shade_warm_up(axes, entries)
             axes.set_xlim(entries[0]["epoch"] - 0.5, entries[-1]["epoch"] + 0.5)
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         for axes in (entropies, usage):
             axes.set_xlabel("epoch")
         figure.suptitle("\n".join([title, *_results(record)]), size=8.5)
@@ -58,7 +58,7 @@ def _head(axes: Axes, title: str, handles: Sequence[Any], columns: int) -> None:
     options: dict[str, Any] = {"title": title, "alignment": "left", "title_fontsize": 8.5}
     axes.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, borderpad=0, ncols=columns,
-        handlelength=2.4, columnspacing=1.2, labelspacing=0.25, **options,
+        handlelength=2.1, handletextpad=0.5, columnspacing=1.0, labelspacing=0.25, **options,
     )  # fmt: skip
 
 
@@ -67,17 +67,17 @@ def _bound(axes: Axes, entries: Entries) -> None:
     for key, label, colour, marker, dashes in _MONITORED:
         _line(axes, entries, [entry.get(key, {}).get("F") for entry in entries], label, colour, marker, dashes)
     # The first epochs are tens of nats lower and would flatten all that follows.
-    values, cut = np.array([entry["F"] for entry in entries]), ""
+    axes.set_ylabel("nats")
+    values = np.array([entry["F"] for entry in entries])
     if len(values) >= 10 and (floor := float(np.quantile(values, 0.1))) < values.max():
         low = floor - 0.15 * (values.max() - floor)
         if values.min() < low:
             axes.set_ylim(bottom=low)
-            cut = " (first epochs lie below)"
-    axes.set_ylabel("nats")
+            axes.set_ylabel("nats (first epochs lie below)")
     handles: list[Artist] = [*axes.lines]
     if any(entry.get("temperature", 1) < 1 for entry in entries):
         handles.append(Patch(color=_WARM, label="warm-up"))
-    _head(axes, f"bound $F$ at temperature 1{cut}", handles, 2 if len(handles) > 3 else 3)
+    _head(axes, "bound $F$ at temperature 1", handles, 2 if len(handles) > 3 else 3)
 
 
 def _divergence(axes: Axes, entries: Entries) -> None:
@@ -94,11 +94,12 @@ def _divergence(axes: Axes, entries: Entries) -> None:
 
 def _entropies(axes: Axes, entries: Entries) -> None:
     drawn: dict[str, Artist] = {}
-    for name, colour in (("H_q", style.BLUE), ("H_p", style.ORANGE)):
+    for name, colour, fill in (("H_q", style.BLUE, "full"), ("H_p", style.ORANGE, "none")):
         for key, label, _, marker, dashes in (("", "training", "", "o", "-"), *_MONITORED):
             found = [entry.get(key, {}) if key else entry for entry in entries]
             if any(name in values for values in found):
                 _line(axes, entries, [values.get(name) for values in found], label, colour, marker, dashes)
+                axes.lines[-1].set(fillstyle=fill)  # hollow or full: a grey print has no colours
                 drawn[label] = Line2D([], [], color=style.GREY, marker=marker, linestyle=dashes, label=label)
     if not drawn:
         axes.text(0.5, 0.5, "no labels", transform=axes.transAxes, ha="center", va="center", color=style.GREY)
@@ -107,8 +108,13 @@ def _entropies(axes: Axes, entries: Entries) -> None:
         return
     axes.set_ylabel("nats")
     _logarithmic(axes)
-    which = [Patch(color=style.BLUE, label="$H_q$"), Patch(color=style.ORANGE, label="$H_p$")]
-    _head(axes, "cross-entropies of labels", [*which, *drawn.values()], 3)
+    fills: tuple[tuple[str, str, Literal["full", "none"]], ...]
+    fills = (("$H_q$", style.BLUE, "full"), ("$H_p$", style.ORANGE, "none"))
+    which = [
+        Line2D([], [], color=colour, marker="o", linestyle="", fillstyle=fill, label=label)
+        for label, colour, fill in fills
+    ]
+    _head(axes, "cross-entropies of labels", [*which, *drawn.values()], 4 if len(drawn) < 3 else 3)
 
 
 def _usage(axes: Axes, entries: Entries) -> None:
@@ -142,9 +148,16 @@ def _line(
 
 
 def _logarithmic(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers, where all values allow it."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines] or [np.ones(1)])
     if (values > 0).all():
         axes.set_yscale("log")
+        low, high = np.log10(values.min() * 0.6), np.log10(values.max() * 1.6)
+        if np.ceil(low) > np.floor(high):  # no power of ten in between: no number would stand on the axis
+            low, high = np.floor(low), np.ceil(high)
+        axes.set_ylim(10**low, 10**high)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _shade_warm_up(axes: Axes, entries: Entries) -> None:

@@ -71,9 +71,12 @@ def components(models: Mapping[str, tuple[Points, Points, NDArray[np.int64]]]) -
         Title -> (z1, z2, labels), (N, z1), (N, z2) and (N,): one ancestral draw an image, and its true class.
     """
     with style.style():
-        width = style.DOUBLE if len(models) == 3 else style.DOUBLE * (len(models) + 0.1) / 3
-        figure = style.new(max(width, style.SINGLE), 4.7)
-        grid = figure.subplots(2, len(models), squeeze=False)
+        if len(models) == 1:
+            figure = style.new(style.DOUBLE * 2 / 3, 2.55)
+            grid = figure.subplots(1, 2, squeeze=False).T
+        else:
+            figure = style.new(style.DOUBLE * len(models) / 3, 4.9)
+            grid = figure.subplots(2, len(models))
         for column, (title, (z1, z2, labels)) in enumerate(models.items()):
             for axes, name, values in zip(grid[:, column], ("$z_1$", "$z_2$"), (z1, z2), strict=True):
                 _principal(axes, values, labels)
@@ -90,4 +93,5 @@ def _principal(axes: Axes, values: Points, labels: NDArray[np.int64]) -> None:
     style.scatter(axes, points, labels)
     shares = [f"{100 * share:.0f} %" for share in pca.explained_variance_ratio_] + ["0 %"]
     axes.set(xlabel=f"component 1 ({shares[0]})", ylabel=f"component 2 ({shares[1]})")
-    axes.set(xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[], box_aspect=1)
+    axes.set_aspect("equal", adjustable="datalim")

@@ -21,7 +21,7 @@ def generations(
     """
     side = round(len(inputs) ** 0.5)
     with style.style():
-        figure = style.new(style.DOUBLE, 2.45)
+        figure = style.new(style.DOUBLE, 2.5)
         titles = ("inputs $x$", "reconstructions $p(x|y,z_1)$", "samples from $z_2$")
         for axes, images, title in zip(figure.subplots(1, 3), (inputs, reconstructions, samples), titles, strict=True):
             style.show(axes, style.tile(images, side, gap=2))

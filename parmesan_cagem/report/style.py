@@ -85,6 +85,8 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """
     vector, raster = io.BytesIO(), io.BytesIO()
     with style():
+        figure.draw_without_rendering()  # lays it out, once for both
+        figure.set_layout_engine("none")
         figure.savefig(vector, format="svg", dpi=DOTS_PER_INCH, metadata={"Date": None, "Creator": None})
         figure.savefig(raster, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     paths = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
