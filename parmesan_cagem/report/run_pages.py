@@ -111,9 +111,8 @@ def _samples(run: Run) -> Html:
     if run.samples is None:
         return _missing("No samples yet: ", "cagem evaluate RUN", " draws them.")
     alt = "Class-conditional samples: a row for each class y, z2 drawn from p(z2|y), z1 from p(z1|y,z2)"
-    caption = element(
-        "figcaption", "One row for each class y: z2 ~ p(z2|y), z1 ~ p(z1|y,z2), and the mean of p(x|y,z1)."
-    )
+    words = "One row for each class y: z2 ~ p(z2|y), z1 ~ p(z1|y,z2), and the mean of p(x|y,z1)."
+    caption = element("figcaption", words, class_="quiet")
     return element("figure", picture("image/png", run.samples, alt, class_="samples"), caption)
 
 
