@@ -65,7 +65,9 @@ def test_dots_are_test_images_with_their_classes(plane, data):
 def test_without_data_there_are_no_dots(trained, plane):
     bare = decode.plane(trained, engines.get(engines.default()), None)
     assert (bare.dots, bare.sheets) == (None, plane.sheets)
-    assert "test images" not in explorer.section(bare, "run")
+    html = explorer.section(bare, "run")
+    assert "no test images are shown" in html
+    assert "explorer-dots" not in html
 
 
 def test_the_script_reads_the_sheets_of_this_plane(plane):

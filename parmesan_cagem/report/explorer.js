@@ -162,7 +162,7 @@
   function describe(p, c) {
     const order = p.map((value, k) => [value, k]).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
     const likely = order.filter(([value], i) => i === 0 || value >= 0.01).slice(0, 3);
-    const words = likely.map(([value, k]) => `${k} ${Math.round(100 * value)} %`).join(", ");
+    const words = likely.map(([value, k]) => `${k}: ${Math.round(100 * value)} %`).join(", ");
     const how = fixed === null ? "automatic" : `fixed; p(${c}|z2) is ${Math.round(100 * p[c])} %`;
     return `z2 = (${signed(at.x)}, ${signed(at.y)}). Class ${c}, ${how}. Most probable: ${words}.`;
   }

@@ -109,9 +109,9 @@ def _bars(classes: int) -> Html:
     return element("div", rows, id="explorer-bars", aria_hidden="true")
 
 
-def _dots(plane: Plane) -> Html | None:
+def _dots(plane: Plane) -> Html:
     if plane.dots is None:
-        return None
+        return element("p", "The data set was not at hand: no test images are shown.", class_="quiet")
     words = f"z2 of {len(plane.dots)} test images, one ancestral draw each, coloured by their true class"
     if plane.outside:
         words += f"; {plane.outside} more fell outside the plane"
