@@ -89,9 +89,16 @@ def evil_record(record):
     record["warnings"] = list(EVIL)
 
 
+def evil_row(record):
+    """Markup that reaches the cells and notes of tables: the settings stay a run's that fills a row."""
+    texts = " ".join(EVIL)
+    record.update(name=texts, device=texts, engine=texts, warnings=[texts])
+    record["eval"].update(binarisation=texts, device=texts)
+
+
 def write_runs(parent):
-    """Three runs, one of them evil, and one that has no record yet."""
-    run_folder(parent, "mnist-cagem-100-short-s1", labels=100, class_bn="q")
+    """Three runs, two of them evil; one without a record, one with a damaged one."""
+    run_folder(parent, "mnist-cagem-100-short-s1", evil_row, labels=100, class_bn="q")
     run_folder(parent, "mnist-cagem-20-short-s1", labels=20)
     run_folder(parent, "<img src=x onerror=window.evil=1> & co", evil_record)
     (parent / "unfinished <b>").mkdir()

@@ -182,6 +182,8 @@ def test_markup_in_records_shows_as_text(report):
     assert script == ""
     for text in EVIL:
         assert text in read.texts["main"][0]
+        assert any(text in cell for cell in read.texts["td"])
+        assert any(text in note for note in read.texts["li"])
         assert text not in report or not set("<>&") & set(text)
     assert not [attrs for _, attrs in read.elements if "javascript" in f"{attrs.get('href')}{attrs.get('src')}"]
     assert not [attrs for _, attrs in read.elements if "onerror" in attrs or "onload" in attrs]
