@@ -177,7 +177,7 @@ def _provenance(r: Mapping[str, Any]) -> Html:
         ("SHA-256 of the settings", _code(r["config_hash"])),
         ("training: source", _code(_commit(r["git"]))),
         ("training: machine", f"engine {r['engine']}, {r['device']}"),
-        ("training: time", f"{r['epochs']} epochs, {r['steps']} steps, {charts.duration(r['train_seconds'])}"),
+        ("training: time", f"epochs {r['epochs']}, steps {r['steps']}, {charts.duration(r['train_seconds'])}"),
         ("training: began", r["started"]),
         ("training: memory", _memory(r)),
         ("evaluation: source", _code(_commit(e["git"]))),
