@@ -1,7 +1,7 @@
 # Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything) and .venv-modern (NumPy 2,
 # the newest JAX: what needs no C code of Theano's). `make help` lists what can be done with them.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
-# ARGS (extra flags for demo, test, test-slow, modern-test, bench, gpu, lock).
+# ARGS (extra flags for demo, test, test-slow, test-browser, modern-test, bench, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -47,6 +47,13 @@ test: lint types ## lint, types and the quick tests
 test-slow: .venv/.installed ## the tests that take minutes
 	$(PYTEST) -m "slow and not gpu" --timeout 3600 $(ARGS)
 
+# A chromium of the system (CHROMIUM=/path/to/it otherwise), driven by playwright from browser.lock.
+CHROMIUM ?= chromium
+.PHONY: test-browser
+test-browser: .venv/.browser ## the report in a real browser; needs chromium
+	@command -v "$(CHROMIUM)" >/dev/null || { echo "missing: chromium. Fix: apt-get install chromium, or make test-browser CHROMIUM=/path/to/it" >&2; exit 1; }
+	CHROMIUM="$$(command -v "$(CHROMIUM)")" $(PYTEST) -m browser tests/test_report_browser.py $(ARGS)
+
 .PHONY: modern
 modern: .venv-modern/.installed ## make .venv-modern: NumPy 2, newest JAX, Python 3.11 to 3.13 (PYTHON_MODERN=...), no g++
 
@@ -87,7 +94,7 @@ lock: ## rewrite requirements/*.lock from *.in with uv (ARGS=--upgrade takes new
 	    echo "lock: requirements/$$1.lock"; \
 	    "$(UV)" pip compile "$$1.in" --output-file "$$1.lock" --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-emit-find-links --no-annotate --no-header --quiet $(ARGS) $$2; \
-	} && compile build && compile archive && compile dev && compile modern --universal && compile modern-data --no-deps
+	} && compile build && compile archive && compile dev && compile browser && compile modern --universal && compile modern-data --no-deps
 
 .PHONY: clean
 clean: ## remove both environments and every cache; results stay
@@ -113,6 +120,11 @@ prerequisites:
 .venv/.installed: .venv/.locked pyproject.toml | prerequisites
 	@echo "setup 4/4: parmesan_cagem"
 	@$(PIP) --no-deps --no-build-isolation -e . || $(PIP_FAILED)
+	@touch $@
+
+.venv/.browser: .venv/.installed requirements/browser.lock
+	@echo "browser: playwright (browser.lock)"
+	@$(PIP) --require-hashes -r requirements/browser.lock || $(PIP_FAILED)
 	@touch $@
 
 # The same for .venv-modern. Theano's old version script needs tools/modern-build; the data wheel declares numpy<2.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from parmesan_cagem import arguments, engines, files, provenance
@@ -14,10 +12,9 @@ from parmesan_cagem.config import MAY_CHANGE, Experiment
 from parmesan_cagem.data import load
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.partition import evaluated, partition
+from parmesan_cagem.report.row import table_row
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
-
-PAPER = Path(__file__).resolve().parent.parent / "results" / "paper.json"
 
 
 def main(dataset: str, argv: Sequence[str] | None = None, prog: str = "run") -> int:
@@ -82,16 +79,3 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
 def _say(job: Job, line: str) -> None:
     if not job.quiet:
         print(line, file=sys.stderr, flush=True)
-
-
-def table_row(record: dict[str, Any]) -> str:
-    """The row of the paper's table that the run fills, as Markdown, the published number beside ours."""
-    e, bounds, k = record["config"], record["bounds"], record["eval"]["k"]
-    name = f"CaGeM-{e['labels']}"
-    clusters = f", K={e['clusters']}" if not e["labels"] else ""
-    paper = json.loads(PAPER.read_text()) if PAPER.exists() else {"bounds": {record["dataset"]["name"]: {}}}
-    published = paper["bounds"].get(record["dataset"]["name"], {}).get(name + clusters)
-    label = f"{name}, L=2, IW={e['train_iw']}{clusters}"
-    ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs)"
-    theirs = "" if published is None else f"{published:.2f} (F_5000)"
-    return f"| {label} | ours {ours} | paper {theirs} |"

@@ -24,6 +24,10 @@ class Purpose(IntEnum):
     EVALUATION = 6
     CLASSIFICATION = 7
     SAMPLES = 8
+    LATENTS = 9
+    MESH = 10
+    RECONSTRUCTIONS = 11
+    PRIOR = 12
 
 
 def generator(seed: int, purpose: Purpose, *more: int) -> np.random.Generator:

@@ -158,26 +158,8 @@ class RunFolder:
             self._cut(size)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The lines of log.jsonl in order; a last line without its end (a crash) is left out.
-
-        Raises
-        ------
-        UserError
-            A line is damaged: names it.
-        """
-        entries = []
-        for number, line in enumerate(self._log_bytes().split(b"\n")[:-1], start=1):
-            try:
-                entry = json.loads(line)
-                if not isinstance(entry, dict):
-                    raise ValueError("not an object")
-            except ValueError as error:
-                raise UserError(
-                    f"{self.log_path}: line {number} is damaged ({error}); restore the log from a copy, or "
-                    f"remove that line"
-                ) from error
-            entries.append(entry)
-        return entries
+        """The lines of log.jsonl: :func:`read_log`."""
+        return read_log(self.path)
 
     def close(self) -> None:
         """Give the folder free; harmless when repeated."""
@@ -206,12 +188,7 @@ class RunFolder:
             raise
 
     def _log_bytes(self) -> bytes:
-        try:
-            return self.log_path.read_bytes()
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            raise UserError(f"{self.log_path}: cannot read: {files.cause(error)}") from error
+        return _bytes_of(self.log_path)
 
     def _cut_torn_line(self) -> None:
         data = self._log_bytes()
@@ -228,6 +205,39 @@ class RunFolder:
                 os.close(descriptor)
         except OSError as error:
             raise _cannot_write(self.log_path, error) from error
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log.jsonl in order; a last line without its end (a crash) is left out.
+
+    Without the folder's lock: a run in training can be looked at.
+
+    Raises
+    ------
+    UserError
+        A line is damaged: names it.
+    """
+    path, entries = Path(folder) / "log.jsonl", []
+    for number, line in enumerate(_bytes_of(path).split(b"\n")[:-1], start=1):
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
+            raise UserError(
+                f"{path}: line {number} is damaged ({error}); restore the log from a copy, or remove that line"
+            ) from error
+        entries.append(entry)
+    return entries
+
+
+def _bytes_of(log: Path) -> bytes:
+    try:
+        return log.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UserError(f"{log}: cannot read: {files.cause(error)}") from error
 
 
 def _refuse_a_run(path: Path) -> None:

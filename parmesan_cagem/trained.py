@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parmesan_cagem import checkpoint, sealed
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.models.cagem import CaGeM
+
+if TYPE_CHECKING:  # Theano, which identify does without
+    from parmesan_cagem.models.cagem import CaGeM
 
 _WEIGHTS = "weights/"  # of the names that training_step gives to the arrays of a checkpoint
 _PIXELS = "weights/p_x.logits.b"
@@ -54,15 +56,34 @@ def load(folder: Path) -> Trained:
     UserError
         There is no sound checkpoint, or it belongs to another version of the model.
     """
+    from parmesan_cagem.models.cagem import CaGeM
+
     folder = Path(folder)
-    saved = checkpoint.load(folder)
-    weights = {k.removeprefix(_WEIGHTS): v for k, v in saved.arrays.items() if k.startswith(_WEIGHTS)}
-    if _PIXELS not in saved.arrays or "config" not in saved.attributes:
-        raise UserError(f"{saved.path}: holds no weights of a run; name a folder that run_mnist.py or the like wrote")
+    saved, weights = _read(folder)
     experiment = Experiment.from_dict(saved.attributes["config"])
     model = CaGeM(experiment, len(saved.arrays[_PIXELS]))
     restore(model, weights, saved.path)
     return Trained(folder, experiment, model, saved.attributes, _digest(weights), saved.warnings)
+
+
+def identify(folder: Path) -> str:
+    """``Trained.sha256`` of a run, without building its model: whether something computed from it is stale.
+
+    Raises
+    ------
+    UserError
+        There is no sound checkpoint.
+    """
+    return _digest(_read(Path(folder))[1])
+
+
+def _read(folder: Path) -> tuple[checkpoint.Checkpoint, dict[str, np.ndarray]]:
+    """The newest sound checkpoint, and its weights by name."""
+    saved = checkpoint.load(folder)
+    weights = {k.removeprefix(_WEIGHTS): v for k, v in saved.arrays.items() if k.startswith(_WEIGHTS)}
+    if _PIXELS not in saved.arrays or "config" not in saved.attributes:
+        raise UserError(f"{saved.path}: holds no weights of a run; name a folder that run_mnist.py or the like wrote")
+    return saved, weights
 
 
 def restore(model: CaGeM, weights: Mapping[str, np.ndarray], path: Path) -> None:

@@ -22,10 +22,12 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = {"theano-pymc", "lasagne"}
-# JAX (which belongs to the machine's CUDA) with all that it requires, what engine c alone needs, what only tests need.
+# JAX (which belongs to the machine's CUDA) with all that it requires, what engine c alone needs, what only tests
+# need, what only figures need (they are drawn elsewhere).
 LEFT_OUT = {"numpy", "scipy", "jax", "jaxlib", "ml-dtypes", "opt-einsum", "scipy-openblas32", "colorama"} | {
     *("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "execnet", "iniconfig", "pluggy", "pygments"),
-    *("sortedcontainers",),
+    *("sortedcontainers", "matplotlib", "contourpy", "cycler", "fonttools", "kiwisolver", "pyparsing"),
+    *("python-dateutil", "tzdata"),
 }
 
 

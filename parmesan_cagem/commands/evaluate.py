@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     from parmesan_cagem import recording, trained
     from parmesan_cagem.data import load
     from parmesan_cagem.partition import evaluated, partition
-    from parmesan_cagem.pipeline import table_row
+    from parmesan_cagem.report.row import table_row
     from parmesan_cagem.runfolder import RunFolder
 
     with RunFolder(args.run) as folder:

@@ -1,17 +1,57 @@
-"""``cagem report``."""
+"""``cagem report``: one self-contained HTML page with tables, figures, runs and the latent explorer."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
+from parmesan_cagem import arguments, files
+from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals
 
-HELP = "report"
+HELP = "write one self-contained HTML page: tables, figures, a page for each run, the latent explorer"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem report``."""
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("results/runs"),
+        metavar="DIR",
+        help="folder of the runs (default %(default)s)",
+    )
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        default=Path("results/figures"),
+        metavar="DIR",
+        help="folder that `cagem figures` wrote (default %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/report.html"), metavar="FILE", help="the page (default %(default)s)"
+    )
+    parser.add_argument("--paper", type=Path, metavar="FILE", help="published numbers (default results/paper.json)")
+    arguments.add_data_flags(parser, unverified=False)
 
 
 def run(args: argparse.Namespace, signals: Signals) -> None:
-    """Not there yet."""
+    """Write the page and say where it is.
+
+    Raises
+    ------
+    UserError
+        The runs cannot be read, or the page cannot be written.
+    """
+    from parmesan_cagem.report.build import build
+
+    page, messages = build(args.runs, args.figures, args.data_dir, args.paper)
+    for message in messages:
+        print(f"cagem report: {message}", file=sys.stderr)
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {args.out}: cannot make its folder: {files.cause(error)}; name another file") from error
+    files.write_atomically(args.out, page)
+    print(f"report     {args.out} ({len(page) / 1e6:.1f} MB)")

@@ -1,0 +1,168 @@
+"""Which cells lack a record, and the commands that make each."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parmesan_cagem import config
+from parmesan_cagem.arguments import default_name
+from parmesan_cagem.config import PRESETS, Experiment
+from parmesan_cagem.report.cells import RANKED, size
+from parmesan_cagem.report.details import PAPER_K
+from parmesan_cagem.report.paper import PublishedTable
+from parmesan_cagem.report.runs import DEFAULTS, Run
+from parmesan_cagem.report.tables import VARIANTS, Cell, cells
+
+
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """A cell that has no record, or none as large as the paper's.
+
+    Attributes
+    ----------
+    cell : Cell
+    name : str
+        As ``Table 1, CaGeM-100, L=2, IW=1``.
+    have : str
+        What there is: ``no record``, ``k = 100 of 5000`` ...
+    commands : tuple of tuple of str
+        What makes it, as words of a command line; none where the package has no such model or data set.
+    """
+
+    cell: Cell
+    name: str
+    have: str
+    commands: tuple[tuple[str, ...], ...]
+
+    def lines(self) -> list[str]:
+        """For people: the cell, and the commands indented."""
+        return [f"{self.name}: {self.have}", *(f"    {shlex.join(command)}" for command in self.commands)]
+
+
+def find(
+    runs: Sequence[Run], published: Mapping[str, PublishedTable], preset: str, folder: Path
+) -> tuple[tuple[Missing, ...], int]:
+    """Look at every cell that a run of ours could fill.
+
+    Parameters
+    ----------
+    runs, published
+        As for :func:`parmesan_cagem.report.tables.build`.
+    preset : str
+        What a cell's runs must have, or a preset before it: paper, short, demo. Commands have this one.
+    folder : Path
+        Where the runs' folders lie. A run begun there is resumed.
+
+    Returns
+    -------
+    (missing, total) : tuple of Missing, and int
+        ``total`` counts all cells.
+    """
+    found = [cell for table in published.values() for cell in cells(table, runs)]
+    missing = (_missing(cell, published[cell.place.table], preset, folder) for cell in found)
+    return tuple(one for one in missing if one), len(found)
+
+
+def _missing(cell: Cell, table: PublishedTable, preset: str, folder: Path) -> Missing | None:
+    name = ", ".join([*([table.where] if table.name != "text" else ["text"]), cell.row.label])
+    if table.name == "table2":
+        name += f", {cell.place.column} labels, {VARIANTS[cell.settings['temperature']]}"
+    if table.name == "text":
+        name += f", {cell.place.quantity}"
+    seeds = tuple(range(1, cell.settings.get("subsets", 1) + 1))
+    if cell.choice is None:
+        for setting, what in (("model", "model"), ("dataset", "data set")):
+            if cell.settings[setting] not in _choices(setting):
+                return Missing(cell, name, f"no {what} {cell.settings[setting]} yet", ())
+        return Missing(cell, name, "no record", tuple(_train(cell, preset, seed, folder) for seed in seeds))
+    entry = cell.choice.entry
+    first, planned = entry.runs[0].record, {**DEFAULTS, **PRESETS[preset]}["epochs"]
+    short = []
+    if RANKED.index(first["config"]["preset"]) > RANKED.index(preset):
+        short.append(f"preset {first['config']['preset']}")
+    if first["epochs"] < planned:
+        short.append(f"{first['epochs']} of {planned} epochs")
+    if short:
+        return Missing(cell, name, ", ".join(short), tuple(_train(cell, preset, seed, folder) for seed in seeds))
+    have, commands = [], []
+    if absent := [seed for seed in seeds if seed not in entry.subsets and len(seeds) > 1]:
+        have.append(f"{len(entry.subsets)} of {len(seeds)} label subsets")
+        commands += [_train(cell, preset, seed, folder) for seed in absent]
+    if small := _small(cell):
+        have.append(small)
+        large = ("--iw-samples", str(PAPER_K), "--eval-images", "0")
+        commands += [("cagem", "evaluate", str(run.folder), *large) for run in entry.runs]
+    return Missing(cell, name, ", ".join(have), tuple(commands)) if have else None
+
+
+def _small(cell: Cell) -> str:
+    """What the evaluation of a cell falls short of; empty if of nothing."""
+    assert cell.choice is not None
+    record, quantity = cell.choice.entry.runs[0].record, cell.place.quantity
+    (images, samples), whole = size(record, quantity), record["dataset"]["test_images"]
+    short = [f"k = {samples} of {PAPER_K}"] if quantity == "bound" and samples < PAPER_K else []
+    short += [f"{images} of {whole} images"] if images < whole else []
+    return ", ".join(short)
+
+
+def _choices(setting: str) -> tuple[str, ...]:
+    return next(field.metadata["choices"] for field in dataclasses.fields(Experiment) if field.name == setting)
+
+
+def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound: bool = True) -> Experiment:
+    """The experiment that fills a cell whole.
+
+    Parameters
+    ----------
+    settings : mapping
+        The cell's (:func:`parmesan_cagem.report.cells.fits`).
+    preset : str
+    label_seed : int
+    bound : bool
+        With F_5000 on all test images, also where the preset has less.
+
+    Raises
+    ------
+    UserError
+        The settings are no experiment.
+    """
+    changes = {name: value for name, value in settings.items() if name not in ("temperature", "subsets")}
+    if settings.get("temperature") is False:
+        changes["warmup_epochs"] = 0
+    if bound:
+        changes |= {"iw_samples": PAPER_K, "eval_images": 0}
+    return config.experiment(preset, **changes, label_seed=label_seed)
+
+
+def _train(cell: Cell, preset: str, label_seed: int, folder: Path) -> tuple[str, ...]:
+    e = wanted(cell.settings, preset, label_seed, cell.place.quantity in ("bound", "F_1", "KL_z2"))
+    command = ["python", f"run_{e.dataset}.py", *flags(e)]
+    if folder != Path("results/runs"):
+        command += ["--out", str(folder)]
+    if (folder / default_name(e) / "config.json").exists():
+        command.append("--resume")
+    return tuple(command)
+
+
+def flags(e: Experiment) -> list[str]:
+    """The flags that say ``e``, but for its data set: labels, and all that is not its preset's.
+
+    Examples
+    --------
+    >>> flags(config.experiment("short", labels=0, clusters=20, skip=False))
+    ['--labels', '0', '--preset', 'short', '--clusters', '20', '--no-skip']
+    """
+    usual = {**DEFAULTS, **PRESETS[e.preset]}
+    words = ["--labels", str(e.labels)]
+    words += ["--preset", e.preset] if e.preset != DEFAULTS["preset"] else []
+    for name, value in e.to_dict().items():
+        flag = name.replace("_", "-")
+        if name in ("dataset", "preset", "labels") or value == usual[name]:
+            continue
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return words

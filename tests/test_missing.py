@@ -1,0 +1,166 @@
+"""`cagem tables --check`: what is missing, and commands that are good for it."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+import pytest
+from fake_runs import record, runs, write
+
+from parmesan_cagem import arguments, cli
+from parmesan_cagem.report import cells, missing, paper, tables
+
+RUNS = Path("results/runs")
+PRESETS = ["paper", "short", "demo"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A current folder without runs: a checkout may well have begun some."""
+    monkeypatch.chdir(tmp_path)
+
+
+def find(*made, preset="paper"):
+    return missing.find(runs(RUNS, *made), paper.load(), preset, RUNS)[0]
+
+
+def named(found, beginning):
+    return next(one for one in found if one.name.startswith(beginning))
+
+
+def experiment_of(command):
+    python, script, *flags = command
+    assert (python, script) == ("python", "run_mnist.py")
+    return arguments.parse(shlex.split(shlex.join(flags)), "mnist", "run_mnist.py")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_command_parses_and_fills_that_very_cell(preset):
+    found = find(preset=preset)
+    assert len(found) == 28
+    commands = 0
+    for one in found:
+        for number, command in enumerate(one.commands, 1):
+            experiment, job = experiment_of(command)
+            assert cells.fits(one.cell.settings, experiment.to_dict()), command
+            assert experiment.preset == preset
+            assert experiment.label_seed == number
+            assert not job.resume
+            if one.cell.place.quantity == "bound":
+                assert (experiment.iw_samples, experiment.eval_images) == (5000, 0)
+            commands += 1
+    assert commands == 5 + 18 + 6
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_the_commands_make_leaves_nothing_missing(preset):
+    made = {}
+    for one in find(preset=preset):
+        for command in one.commands:
+            experiment, job = experiment_of(command)
+            e = experiment.to_dict()
+            known = made.get(job.folder.name)
+            # The same run with a small evaluation and with a full one: the second replaces the first.
+            if known is None or known["config"]["eval_images"] != 0:
+                del e["preset"]
+                made[job.folder.name] = record(job.folder.name, preset, **e)
+    assert {one.have for one in find(*made.values(), preset=preset)} == {
+        f"no {what} yet" for what in ("model iwae", "model lvae", "model vae", "model adgm", "data set omniglot")
+    }
+
+
+def test_a_model_or_data_set_that_is_not_there_has_no_command():
+    found = find()
+    assert named(found, "Table 1, LVAE").lines() == ["Table 1, LVAE, L=5, IW=10: no model lvae yet"]
+    assert named(found, "Table 3, CaGeM-500").have == "no data set omniglot yet"
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "have", "commands"),
+    [
+        (
+            [record("r", "short")],
+            "Table 1, CaGeM-100",
+            "preset short, 60 of 1000 epochs",
+            ["python run_mnist.py --labels 100"],
+        ),
+        ([record("r", epochs=300)], "Table 1, CaGeM-100", "300 of 1000 epochs", ["python run_mnist.py --labels 100"]),
+        (
+            [record("a b", iw_samples=100, eval_images=500)],
+            "Table 1, CaGeM-100",
+            "k = 100 of 5000, 500 of 10000 images",
+            ["cagem evaluate 'results/runs/a b' --iw-samples 5000 --eval-images 0"],
+        ),
+        (
+            [record("r", warmup_epochs=0), record("s", warmup_epochs=0, label_seed=3)],
+            "Table 2, CaGeM, 100 labels, no temperature",
+            "2 of 3 label subsets",
+            ["python run_mnist.py --labels 100 --label-seed 2 --warmup-epochs 0"],
+        ),
+        (
+            [record("r", eval_images=500)],
+            "text, CaGeM-100, F_1",
+            "500 of 10000 images",
+            ["cagem evaluate results/runs/r --iw-samples 5000 --eval-images 0"],
+        ),
+    ],
+    ids=["preset", "epochs", "evaluation", "subsets", "text"],
+)
+def test_what_exists_is_said_with_the_command_that_completes_it(made, name, have, commands):
+    one = named(find(*made), name)
+    assert one.have == have
+    assert one.lines()[1:] == [f"    {command}" for command in commands]
+
+
+@pytest.mark.parametrize(
+    ("have", "asked", "enough"), [("paper", "short", True), ("short", "short", True), ("demo", "short", False)]
+)
+def test_a_better_preset_is_enough(have, asked, enough):
+    found = find(record("r", have, iw_samples=5000, eval_images=0), preset=asked)
+    assert any(one.name.startswith("Table 1, CaGeM-100") for one in found) != enough
+
+
+def test_a_run_that_was_begun_is_resumed(tmp_path, capsys):
+    begun = tmp_path / "results" / "runs" / "mnist-cagem-100-short-s1"
+    begun.mkdir(parents=True)
+    (begun / "config.json").write_text("{}")
+    assert cli.main(["tables", "--check", "--preset", "short"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    command = lines[lines.index("Table 1, CaGeM-100, L=2, IW=1: no record") + 1].strip()
+    assert command == "python run_mnist.py --labels 100 --preset short --eval-images 0 --resume"
+    _, job = experiment_of(shlex.split(command))
+    assert job.folder == begun.relative_to(tmp_path)
+
+
+def test_another_folder_is_named_in_the_commands(tmp_path, capsys):
+    (tmp_path / "other" / "runs").mkdir(parents=True)
+    assert cli.main(["tables", "--check", "--records", "other"]) == 1
+    command = "    python run_mnist.py --labels 100 --out other/runs"
+    assert command in capsys.readouterr().out.splitlines()
+    _, job = experiment_of(shlex.split(command))
+    assert job.folder.parent == Path("other/runs")
+
+
+def test_check_writes_nothing_and_says_how_many(tmp_path, capsys):
+    write(tmp_path / "results" / "runs", record("r"))
+    assert cli.main(["tables", "--check"]) == 1
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["runs"]
+    said = capsys.readouterr()
+    assert said.err == "cagem: 25 of 28 cells lack a record of preset paper, or a full evaluation\n"
+    assert "Table 1, CaGeM-100, L=2" not in said.out
+
+
+def test_a_complete_set_ends_with_0(tmp_path, monkeypatch, capsys):
+    table = paper.load()["table1"]
+    row = next(row for row in table.rows if row.label.startswith("CaGeM-100"))
+    monkeypatch.setattr(paper, "load", lambda path=None: {"table1": dataclasses.replace(table, rows=(row,))})
+    write(tmp_path / "results" / "runs", record("r"))
+    assert cli.main(["tables", "--check"]) == 0
+    assert capsys.readouterr().out == "all 1 cells have their records\n"
+
+
+def test_cells_of_table_2_come_with_and_without_temperature():
+    found = tables.cells(paper.load()["table2"], ())
+    assert [(cell.place.column, cell.settings["temperature"]) for cell in found] == [
+        (labels, temperature) for temperature in (False, True) for labels in ("20", "50", "100")
+    ]
