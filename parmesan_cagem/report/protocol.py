@@ -27,6 +27,7 @@ def protocol(record: Mapping[str, Any], quantity: str) -> Protocol:
         ("dataset.pixel_scale", dataset["pixel_scale"]),
         ("eval.binarisation", kind),
         ("eval.bn_mode", evaluation["bn_mode"]),
+        ("eval.precision", evaluation["precision"]),
     ]
     if quantity in ("bound", "F_1", "KL_z2"):
         pairs.append(("eval.estimator", evaluation["estimator"]))
@@ -57,6 +58,7 @@ def words(kind: Protocol) -> str:
     for key, name in (
         ("eval.binarisation", "binarisation"),
         ("eval.bn_mode", "batch statistics"),
+        ("eval.precision", "matrix products"),
         ("eval.estimator", "estimator"),
     ):
         texts += [f"{name} {said[key]}"] if key in said else []
