@@ -159,7 +159,7 @@ def test_a_packed_variable_without_its_end_is_refused():
 def test_a_shape_that_cannot_be_is_refused(shape):
     body = element(6, struct.pack("<II", 6, 0)) + element(5, struct.pack("<ii", *shape))
     body += element(1, b"a") + element(2, bytes(4))
-    with pytest.raises(ValueError, match="shape|negative|unknown"):
+    with pytest.raises(ValueError, match=r"shape|negative|unknown"):
         read_matrices(head() + element(14, body), ["a"], LIMIT)
 
 
