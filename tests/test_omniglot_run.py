@@ -32,6 +32,7 @@ def test_a_whole_run(characters, tmp_path, monkeypatch, capsys):
     record = records.read(tmp_path / "run" / "record.json")
     assert asked == [("omniglot", None, True)]
     assert (record["dataset"]["name"], record["dataset"]["pixel_scale"]) == ("omniglot", None)
+    assert record["dataset"]["verified"] is False
     assert (record["dataset"]["labelled"], record["dataset"]["unlabelled"]) == (50, 30)
     assert len(record["cluster_usage"]) == 50
     assert record["error_q"] is not None

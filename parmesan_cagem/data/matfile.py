@@ -112,6 +112,6 @@ def _matrix(parts: Iterator[Element], order: str, names: Collection[str]) -> tup
     if kind not in _NUMBERS:
         raise ValueError(f"{name} is no matrix of real numbers")
     dtype = np.dtype(order + _NUMBERS[kind])
-    if min(shape) < 0 or math.prod(shape) * dtype.itemsize != len(values):
+    if math.prod(shape) * dtype.itemsize != len(values):
         raise ValueError(f"{name} has {len(values)} bytes, which do not fill its shape {tuple(shape)}")
     return name, np.frombuffer(values, dtype).reshape(shape, order="F")

@@ -90,7 +90,7 @@ def _check_kind(path: Path, head: bytes) -> None:
     """Refuse what is no MAT file of version 5."""
     if looks_like_html(head):
         raise UserError(f"{path}: not a MAT file but looks like an HTML page; {_FIX}")
-    if b"\x89HDF\r\n\x1a\n" in head or head.startswith(b"MATLAB 7.3"):
+    if b"\x89HDF\r\n\x1a\n" in head:
         raise UserError(f"{path}: a MAT file of version 7.3 (HDF5), only version 5 is read; fix: save it with -v7")
     if not is_version_5(head):
         raise UserError(f"{path}: not a MAT file of version 5; {_FIX}")

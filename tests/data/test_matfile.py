@@ -149,6 +149,26 @@ def test_damage_gives_a_value_error_or_a_matrix(damage, compress):
     assert all(matrix.ndim == 2 for matrix in found.values())
 
 
+def test_a_packed_variable_without_its_end_is_refused():
+    packed = zlib.compress(written({"a": np.ones((2, 2))})[128:])[:-4]  # the checksum
+    with pytest.raises(ValueError, match="ends early"):
+        read_matrices(head() + struct.pack("<II", 15, len(packed)) + packed, ["a"], LIMIT)
+
+
+@pytest.mark.parametrize("shape", [(-1, -4), (-2, -2), (-1, 4), (2, 3)])
+def test_a_shape_that_cannot_be_is_refused(shape):
+    body = element(6, struct.pack("<II", 6, 0)) + element(5, struct.pack("<ii", *shape))
+    body += element(1, b"a") + element(2, bytes(4))
+    with pytest.raises(ValueError, match=r"shape|negative|unknown"):
+        read_matrices(head() + element(14, body), ["a"], LIMIT)
+
+
+def test_a_small_element_that_is_not_small_is_refused():
+    body = small(6, bytes(4))[:2] + b"\x05\0" + bytes(12)
+    with pytest.raises(ValueError, match="impossible size"):
+        read_matrices(head() + element(14, body), ["a"], LIMIT)
+
+
 @pytest.mark.parametrize("content", [b"", b"words", head()[:-1], head()[:-4] + b"\x00\x02IM"])
 def test_other_files_are_told_by_their_head(content):
     assert not is_version_5(content)

@@ -129,6 +129,7 @@ CHANGES: dict[str, tuple[Callable[[Arrays], None], str]] = {
     "NaN as target": (at("target", (0, 0), np.nan), "target is not one-hot"),
     "character 0": (at("targetchar", (0, 3), 0), ": targetchar must hold whole numbers from 1"),
     "half a character": (at("testtargetchar", (0, 3), 1.5), "testtargetchar must hold whole numbers from 1"),
+    "an infinite character": (at("targetchar", (0, 3), np.inf), "targetchar must hold whole numbers"),
     "no character": (at("targetchar", (0, 3), np.nan), "targetchar must hold whole numbers"),
     "characters of others": (replace("targetchar", lambda a: a[:, 1:]), r"targetchar has shape \(1, 59\); must be 1 x"),
     "text": (replace("data", lambda a: "some words"), "data is no matrix of real numbers"),
