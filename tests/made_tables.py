@@ -1,12 +1,12 @@
 """The records that tests of the tables are made of, and how to find a cell or a note in a table."""
 
+from pathlib import Path
+
 from fake_runs import record, runs
 
 from parmesan_cagem.report import paper, tables
 
 NASTY = r"a|b <c> & d_e \f{g} 50% $h$ #i [j] `k` *l* ~m ^n"
-
-
 MADE = (
     record("m0", labels=0, bound=-82.004),
     record("m100-1", bound=-79.5),
@@ -21,8 +21,6 @@ MADE = (
 
 def build(*made, mixed=False):
     """The tables by name."""
-    from pathlib import Path
-
     return {table.name: table for table in tables.build(runs(Path("x"), *made), paper.load(), mixed)}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import zipfile
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import scipy.io
 from PIL import Image
 
 from parmesan_cagem.data import omniglot, omniglot_mat, omniglot_zip
+from parmesan_cagem.data.resize import resize
 
 ALPHABETS = {"images_background": {"Alpha": 2, "Beta": 1}, "images_evaluation": {"Gamma": 1}}
+ZIPS = "images_background.zip, images_evaluation.zip"
 LABELS = {"Alpha": 0, "Beta": 1, "Gamma": 2}
 
 Files = dict[str, dict[str, bytes]]  # zip -> path in it -> content
@@ -94,3 +97,28 @@ def write_mat(path: Path, arrays: dict, compress: bool = True, **options: str) -
     path.parent.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(path, arrays, do_compression=compress, **options)
     return path
+
+
+def expected_arrays() -> list[np.ndarray]:
+    """Training images, labels, test images, labels: by alphabet, character and drawer."""
+    arrays = []
+    for drawers in (range(1, 16), range(16, 21)):
+        keys = [(a, c, d) for a, c in ((0, 1), (0, 2), (1, 1), (2, 1)) for d in drawers]
+        arrays += [resize(np.stack([drawing(*key) for key in keys])), np.array([key[0] for key in keys])]
+    return arrays
+
+
+def known_release(monkeypatch: pytest.MonkeyPatch) -> Files:
+    """The small release, known by its digests."""
+    files = release()
+    use(monkeypatch, files)
+    monkeypatch.setattr(omniglot, "REBUILT_SHA256", omniglot._digest(expected_arrays()))
+    return files
+
+
+def cache_of(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "cagem" / "omniglot"
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
