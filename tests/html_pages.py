@@ -7,7 +7,8 @@ import numpy as np
 from record_example import example
 
 from parmesan_cagem import config
-from parmesan_cagem.report import sprites
+from parmesan_cagem.report import page, sprites
+from parmesan_cagem.report.markup import Html
 from parmesan_cagem.report.sprites import Plane
 
 VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -50,6 +51,11 @@ class Page(HTMLParser):
 
     def all(self, tag):
         return [attrs for name, attrs in self.elements if name == tag]
+
+
+def text_of(html):
+    """The page that a report with this section is."""
+    return page.fill(tables=Html(), figures=Html(), explorer=html, runs=Html()).decode()
 
 
 def plane(classes=10, points=5, side=28, seed=0):

@@ -2,43 +2,31 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
 import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from html_pages import EVIL, SVG, Page, plane, run_folder, write_runs
+from html_pages import EVIL, SVG, Page, plane, text_of, write_runs
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from parmesan_cagem import cli
 from parmesan_cagem.report import (
     build,
-    charts,
-    decode,
     explorer,
     html_figures,
     html_tables,
     inputs,
     markup,
-    page,
     paper,
-    run_pages,
     sprites,
     tables,
 )
-from parmesan_cagem.report.markup import Html, element
+from parmesan_cagem.report.markup import element
 from parmesan_cagem.report.table import Column, Row, Table
-
-
-def text_of(html):
-    """The page that a report with this section is."""
-    return page.fill(tables=Html(), figures=Html(), explorer=html, runs=Html()).decode()
 
 
 @pytest.fixture
@@ -220,141 +208,6 @@ def test_the_explorers_data_cannot_leave_their_script():
     text = sprites.to_json(plane()[0])
     assert not set("<>&") & set(text)
     json.loads(text)
-
-
-# The explorer
-
-
-@pytest.mark.parametrize(("classes", "points", "side"), [(10, 5, 28), (2, 3, 4)])
-def test_tiles_of_the_sheets_are_the_images(classes, points, side):
-    made, images, p = plane(classes, points, side)
-    read = json.loads(sprites.to_json(made))
-    assert (read["points"], read["classes"], read["side"], read["reach"]) == (points, classes, side, 3.0)
-    for c, uri in enumerate(read["sheets"]):
-        picture = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
-        assert picture.mode == "L"
-        sheet = np.asarray(picture)
-        for row, column in np.ndindex(points, points):
-            tile = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
-            image = images[c, row * points + column].reshape(side, side)
-            np.testing.assert_array_equal(tile, np.round(255 * image))
-    stored = np.frombuffer(base64.b64decode(read["probabilities"]), np.uint8).reshape(points * points, classes)
-    np.testing.assert_array_equal(stored, np.round(255 * p))
-
-
-def test_a_class_is_labelled_in_the_middle_of_its_region():
-    points = 31
-    p = np.zeros((points, points, 3), np.uint8)
-    p[:, :15, 0] = 255  # class 0 left of the middle, class 1 right of it, class 2 nowhere
-    p[:, 15:, 1] = 255
-    (x0, y0), (x1, y1), nowhere = sprites.labels(p)
-    assert nowhere is None
-    assert -2 < x0 < -1 < 1 < x1 < 2
-    assert max(abs(y0), abs(y1)) < 1.7  # not in a corner
-
-
-def test_class_regions_are_where_the_array_says():
-    """Row 0 of the grid is z2[1] = +3."""
-    p = np.zeros((5, 5, 2), np.uint8)
-    p[0, :, 0] = p[1:, :, 1] = 255
-    upper, lower = sprites.labels(p)
-    assert upper[1] == 3
-    assert lower[1] < 1
-
-
-def test_sheets_keep_probabilities_to_half_a_level():
-    p = np.random.default_rng(1).random((9, 16))
-    tiles = np.asarray(Image.open(io.BytesIO(sprites.sheet(p, 3)))) / 255
-    images = tiles.reshape(3, 4, 3, 4).transpose(0, 2, 1, 3).reshape(9, 16)
-    assert np.abs(images - p).max() <= 0.5 / 63 + 0.5 / 255
-
-
-@pytest.mark.parametrize("classes", [2, 10, 20, 50])
-def test_the_grid_has_the_origin_and_a_bounded_number_of_tiles(classes):
-    points = sprites.points_of_a_side(classes)
-    assert points % 2 == 1
-    assert classes * points**2 <= 10 * 25**2
-
-
-def test_the_explorer_offers_every_class():
-    read = Page(text_of(explorer.section(plane(classes=4)[0], "a run")))
-    radios = [attrs for attrs in read.all("input") if attrs["type"] == "radio"]
-    assert [attrs["value"] for attrs in radios] == ["auto", "0", "1", "2", "3"]
-    assert [attrs["value"] for attrs in radios if "checked" in attrs] == ["auto"]
-    assert [attrs["id"] for attrs in read.all("canvas") if attrs.get("tabindex") == "0"] == ["plane"]
-    assert {"polite"} == {attrs["aria-live"] for _, attrs in read.elements if "aria-live" in attrs}
-
-
-def test_a_2d_run_without_checkpoint_says_so(tmp_path):
-    run_folder(tmp_path / "runs", "flat", labels=100, z2_dim=2)
-    runs, _ = inputs.collect(tmp_path / "runs", tmp_path)
-    html, message = decode.section(runs, None)
-    assert "checkpoint of flat" in html
-    assert explorer.COMMAND in html
-    assert message.startswith("no explorer: flat")
-    assert str(tmp_path) not in html
-
-
-# Runs
-
-
-def test_every_number_of_a_record_is_on_its_page(tmp_path):
-    def change(record):
-        record["bounds"]["F_5000"] = {"mean": -81.234, "standard_error": 0.321, "by_seed": [-81.234]}
-        record["terms"]["KL_z2"] = 13.579
-        record["error_p"], record["error_q"] = 7.31, 4.17
-        record["active_units"] = {"z1": 37, "z2": 11}
-        record["confusion"]["q"][3][4] = 777
-        record["warnings"] = ["mind the gap"]
-
-    record = run_folder(tmp_path / "runs", "one", change, labels=100, class_bn="q")
-    runs, _ = inputs.collect(tmp_path / "runs", tmp_path)
-    text = Page(text_of(run_pages.section(runs))).texts["main"][0]
-    for wanted in ("−81.23 ± 0.32", "13.58", "7.31 %", "4.17 %", "37", "11", "777", "mind the gap", "preset short"):
-        assert wanted in text
-    for wanted in (
-        record["git"]["commit"],
-        record["dataset"]["sha256"],
-        record["started"],
-        "verified to the last byte",
-    ):
-        assert wanted in text
-    assert "differing from it: class_bn q." in text
-
-
-def test_settings_that_differ_from_the_preset_are_marked(tmp_path):
-    run_folder(tmp_path, "one", labels=20, epochs=61)
-    runs, _ = inputs.collect(tmp_path, tmp_path)
-    html = run_pages.section(runs)
-    rows = re.findall(r'<tr class="changed"><th scope="row">(\w+)</th>', html)
-    assert rows == ["labels", "epochs"]
-    assert 'scope="row">batch_size' in html
-
-
-def test_a_model_without_y_and_terms_has_a_page(tmp_path):
-    def change(record):
-        record.update(cluster_usage=[], clustering=None, confusion=None, terms=None, error_q=None, error_p=None)
-        record["bounds"]["F_1"]["standard_error"] = None
-        record["git"] = {"commit": None, "dirty": None}  # tables refuse it; its own page shows it
-        record["dataset"]["pixel_scale"] = None
-
-    run_folder(tmp_path, "vae", change, labels=0)
-    runs, left_out = inputs.collect(tmp_path, tmp_path)
-    text = Page(text_of(run_pages.section(runs))).texts["main"][0]
-    assert "A model without y." in text
-    assert left_out[0].startswith("in no table: vae/record.json: git.commit: null")
-    assert "no git checkout" in text
-    assert "None" not in text
-
-
-def test_heat_table_is_darkest_on_the_largest_share():
-    html = charts.heat_table([[100, 0], [0, 0]], "t", "class", "cluster")
-    assert re.findall(r'class="(h\d)"', html) == ["h9", "h0", "h0", "h0"]
-
-
-def test_bars_say_their_values():
-    (svg,) = Page(charts.bars([0.25, 0.75], "Usage")).all("svg")
-    assert svg["aria-label"] == "Usage: 0: 25.0 %, 1: 75.0 %"
 
 
 # The command
