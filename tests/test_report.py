@@ -14,17 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parmesan_cagem import cli
-from parmesan_cagem.report import (
-    build,
-    explorer,
-    html_figures,
-    html_tables,
-    inputs,
-    markup,
-    paper,
-    sprites,
-    tables,
-)
+from parmesan_cagem.report import build, explorer, html_figures, html_tables, inputs, markup, paper, sprites, tables
 from parmesan_cagem.report.markup import element
 from parmesan_cagem.report.table import Column, Row, Table
 

@@ -9,12 +9,7 @@ import pytest
 from html_pages import Page, plane, run_folder, text_of
 from PIL import Image
 
-from parmesan_cagem.report import (
-    decode,
-    explorer,
-    inputs,
-    sprites,
-)
+from parmesan_cagem.report import decode, explorer, inputs, sprites
 
 
 @pytest.mark.parametrize(("classes", "points", "side"), [(10, 5, 28), (2, 3, 4)])

@@ -4,11 +4,7 @@ import re
 
 from html_pages import Page, run_folder, text_of
 
-from parmesan_cagem.report import (
-    charts,
-    inputs,
-    run_pages,
-)
+from parmesan_cagem.report import charts, inputs, run_pages
 
 
 def test_every_number_of_a_record_is_on_its_page(tmp_path):
