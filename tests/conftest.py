@@ -4,7 +4,7 @@ import pytest
 
 from parmesan_cagem.toolchain import numpy_has_c_code
 
-pytest.register_assert_rewrite("checkpoints", "python_process", "runs", "toy", "toy_step")
+pytest.register_assert_rewrite("checkpoints", "python_process", "refusals", "runs", "toy", "toy_step")
 
 
 @pytest.fixture(scope="session")
