@@ -1,57 +1,15 @@
-"""The experiment's settings: JSON and back, presets, label weights, hashes, and a flag with a help text for each."""
+"""The experiment's settings: JSON and back, presets, label weights, hashes and names."""
 
 import copy
 import dataclasses
 import json
-import math
-import re
 
 import pytest
+from setting_values import FIELDS, flag, other_value
 
-from parmesan_cagem import arguments, config
+from parmesan_cagem import arguments
 from parmesan_cagem.config import MAY_CHANGE, PRESETS, Experiment, experiment
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.pipeline import main
-
-FIELDS = {field.name: field for field in dataclasses.fields(Experiment)}
-# Where a value other than the default does not follow from the type.
-OTHERS = {
-    "learning_rate_decay": 0.5,
-    "devices": 2,
-    "bn_momentum": 0.2,
-    "adam_beta1": 0.8,
-    "adam_beta2": 0.99,
-    "label_weight_p": "adgm:0.1",
-}
-
-
-def flag(name):
-    return "--" + name.replace("_", "-")
-
-
-def other_value(field):
-    """A value that the field may have and that is not its default."""
-    if field.name in OTHERS:
-        return OTHERS[field.name]
-    for choice in field.metadata["choices"] or ():
-        if choice != field.default:
-            return choice
-    if isinstance(field.default, bool):
-        return not field.default
-    if isinstance(field.default, str):
-        return "adgm:0.1" if field.name == "label_weight" else "another"
-    return field.default * 2 + 1
-
-
-@pytest.fixture(scope="module")
-def help_text():
-    """``--help``, line breaks undone: {flag: all that stands behind it}."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "10000")  # or lines would break inside words with hyphens
-        options = arguments._parser("mnist", "run_mnist.py").format_help().partition("options:")[2]
-    entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=-)", options)]
-    return {entry.split()[0].rstrip(","): entry for entry in entries if entry}
-
 
 # JSON
 
@@ -228,133 +186,3 @@ def test_default_names():
     names = {default_folder("--preset", "smoke", *more) for more in [(), ("--label-seed", "2"), ("--wide", "33")]}
     assert len(names) == 3
     assert all(name.startswith("mnist-cagem-100-smoke-s1") for name in names)
-
-
-# Flags
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_setting_tells_its_meaning_and_its_provenance(name):
-    facts = FIELDS[name].metadata
-    assert facts["help"].strip()
-    assert facts["source"].strip()
-    assert facts["role"] in ("training", "length", "evaluation")
-    default = FIELDS[name].default
-    assert not isinstance(default, float) or math.isfinite(default)
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_help_tells_every_setting_with_default_and_provenance(name, help_text):
-    if name == "dataset":
-        assert flag(name) not in help_text  # each data set has a script of its own
-        return
-    facts, line = FIELDS[name].metadata, help_text[flag(name)]
-    presets = [f"; {preset}: {values[name]}" for preset, values in PRESETS.items() if name in values]
-    assert f"(default {FIELDS[name].default}{''.join(presets)})" in line
-    assert facts["help"] in line
-    assert f"[{facts['source']}]" in line
-    assert all(choice in line for choice in facts["choices"] or ())
-
-
-@pytest.mark.parametrize("name", ["--data-dir", "--out", "--name", "--resume", "--no-progress"])
-def test_help_tells_the_flags_of_the_job(name, help_text):
-    words = help_text[name].removeprefix("  " + name).split()
-    assert len(words) > 2
-
-
-def test_help_is_printed_and_ends_well(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main("mnist", ["--help"], "run_mnist.py")
-    assert stop.value.code == 0
-    shown = capsys.readouterr()
-    assert shown.out.startswith("usage: run_mnist.py")
-    assert shown.err == ""
-
-
-@pytest.mark.parametrize("name", sorted(set(FIELDS) - {"dataset", "model", "engine", "devices", "preset"}))
-def test_every_flag_sets_its_field_and_no_other(name):
-    value = other_value(FIELDS[name])
-    base = {} if name != "clusters" else {"labels": 0}  # with labels, K is the number of classes
-    if isinstance(value, bool):
-        given = [flag(name) if value else flag(name).replace("--", "--no-")]
-    else:
-        given = [flag(name), str(value)]
-    for more, setting in base.items():
-        given += [flag(more), str(setting)]
-    e, _ = arguments.parse(given, "mnist", "run")
-    assert e == experiment("paper", **base, **{name: value})
-    assert getattr(e, name) != FIELDS[name].default
-
-
-def test_flags_are_not_abbreviated():
-    with pytest.raises(UserError, match="--epoch"):
-        arguments.parse(["--epoch", "3"], "mnist", "run")
-
-
-def test_a_job_changes_no_number(tmp_path):
-    plain, _ = arguments.parse(["--preset", "smoke"], "mnist", "run")
-    given = ["--preset", "smoke", "--out", str(tmp_path), "--name", "n", "--data-dir", "d", "--resume", "--no-progress"]
-    e, job = arguments.parse(given, "mnist", "run")
-    assert e == plain
-    assert (job.folder, str(job.data_dir), job.resume, job.quiet) == (tmp_path / "n", "d", True, True)
-
-
-def test_every_data_set_has_a_number_of_classes():
-    assert set(FIELDS["dataset"].metadata["choices"]) == set(config.CLASSES)
-    assert set(config.DATASETS) == set(config.CLASSES)
-
-
-# OMNIGLOT
-
-
-def test_omniglot_has_defaults_of_its_own():
-    e, job = arguments.parse(["--preset", "short"], "omniglot", "run")
-    assert (e.dataset, e.labels, e.clusters, e.pixel_scale) == ("omniglot", 500, 50, 1.0)
-    assert (e.epochs, e.wide) == (60, 1024)  # the presets are shared
-    assert job.folder.name == "omniglot-cagem-500-short-s1"
-    assert Experiment.from_dict(e.to_dict()) == e
-    others = dataclasses.replace(e, dataset="mnist", labels=100, clusters=10, pixel_scale=256.0)
-    assert others == experiment("short")
-
-
-@pytest.mark.parametrize(
-    ("flags", "name"),
-    [
-        (["--labels", "0"], "omniglot-cagem-0-paper-s1"),
-        (["--labels", "0", "--clusters", "50"], "omniglot-cagem-0-paper-s1"),
-        (["--labels", "250", "--seed", "3"], "omniglot-cagem-250-paper-s3"),
-        (["--pixel-scale", "1"], "omniglot-cagem-500-paper-s1"),
-    ],
-)
-def test_default_names_of_omniglot(flags, name):
-    assert arguments.parse(flags, "omniglot", "run")[1].folder.name == name
-
-
-@pytest.mark.parametrize("scale", [256.0, 255.0, 0.5])
-def test_a_pixel_scale_for_probabilities_is_refused(scale):
-    with pytest.raises(UserError, match=f"^--pixel-scale {scale}: OMNIGLOT's pixels are probabilities; leave it out"):
-        arguments.parse(["--pixel-scale", str(scale)], "omniglot", "run")
-
-
-def test_with_labels_omniglot_has_50_clusters():
-    with pytest.raises(UserError, match=r"^--clusters 20 --labels 500: .* K must equal the 50 classes; use --clusters"):
-        arguments.parse(["--clusters", "20"], "omniglot", "run")
-    assert arguments.parse(["--clusters", "20", "--labels", "0"], "omniglot", "run")[0].clusters == 20
-
-
-def test_unverified_data_is_a_flag_of_omniglot_and_no_setting():
-    plain, job = arguments.parse([], "omniglot", "run")
-    e, unverified = arguments.parse(["--unverified-data"], "omniglot", "run")
-    assert (job.unverified, unverified.unverified) == (False, True)
-    assert (e, unverified.folder) == (plain, job.folder)
-    with pytest.raises(UserError, match="unrecognized arguments: --unverified-data"):
-        arguments.parse(["--unverified-data"], "mnist", "run")
-
-
-def test_the_help_of_omniglot_shows_its_defaults(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "10000")
-    shown = arguments._parser("omniglot", "run_omniglot.py").format_help()
-    for flag, default in (("--labels", "500"), ("--clusters", "50"), ("--pixel-scale", "1.0"), ("--wide", "1024")):
-        line = next(line for line in shown.splitlines() if line.startswith(f"  {flag} "))
-        assert f"(default {default}" in line
-    assert "--unverified-data" in shown
