@@ -203,7 +203,7 @@ def _plane(studio: _Studio, gallery: Gallery, run: Run, given: int, name: str) -
 
 
 def _label_curve(studio: _Studio, runs: list[Run], wanted: dict[str, Any]) -> None:
-    from parmesan_cagem.report import label_curve
+    from parmesan_cagem.report import label_curve, paper
     from parmesan_cagem.report.choice import choose
 
     chosen: dict[int, Run] = {}
@@ -217,5 +217,5 @@ def _label_curve(studio: _Studio, runs: list[Run], wanted: dict[str, Any]) -> No
         caption = "Bounds F_k on MNIST against the number of labels, with standard errors over test images."
         studio.draw(
             "figure4", caption, list(chosen.values()),
-            lambda: label_curve.bounds(found_records, label_curve.published()),
+            lambda: label_curve.bounds(found_records, label_curve.published(paper.load()["table1"])),
         )  # fmt: skip
