@@ -32,6 +32,7 @@ from parmesan_cagem.errors import UserError
 FORMAT = 1
 MIB = 1 << 20
 FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json")
+LEDGER = "evaluation.h5"  # of an evaluation that was cut off; a finished run's record has all that counts
 
 _MAGIC = b"parmesan_cagem pack 1\n"
 _MOMENTS = ("adam/m/", "adam/v/")
@@ -141,7 +142,8 @@ def _member(run: Path, kind: str, data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _files_of(run: Path) -> bytes:
-    found = {name: (run / name).read_bytes() for name in FILES if (run / name).is_file()}
+    names = FILES if _is_finished(run) else (*FILES, LEDGER)
+    found = {name: (run / name).read_bytes() for name in names if (run / name).is_file()}
     return json.dumps({name: len(data) for name, data in found.items()}).encode() + b"\n" + b"".join(found.values())
 
 
@@ -239,7 +241,7 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
             attributes["log_size"] = len(log)
         contents["log.jsonl"] = log
         checkpoint.save(folder, arrays, attributes)
-    for name in FILES:
+    for name in (*FILES, LEDGER):
         if name in contents:
             files.write_atomically(folder / name, contents[name])
     if finished:

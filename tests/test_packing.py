@@ -86,6 +86,16 @@ def test_a_record_of_a_shorter_run_does_not_make_a_longer_one_finished(tmp_path)
     assert round_trip(run, tmp_path)[1] == ["a: goes on after epoch 3, step 2"]
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_an_evaluation_that_was_cut_off_travels_and_a_finished_one_has_its_record(tmp_path, finished):
+    run = make_run(tmp_path / "runs" / "a", finished=finished)
+    (run / "evaluation.h5").write_bytes(PICTURE)
+    _, _, new = round_trip(run, tmp_path)
+    assert (new / "evaluation.h5").exists() != finished
+    if not finished:
+        assert (new / "evaluation.h5").read_bytes() == PICTURE
+
+
 def test_records_only_and_what_finds_no_room_is_named(tmp_path):
     done = make_run(tmp_path / "runs" / "done", finished=True, size=(300, 100))
     going = make_run(tmp_path / "runs" / "going", size=(100, 100), seed=1)
