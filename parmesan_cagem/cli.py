@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,15 +21,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for a user's mistake; 3 for NaN or Inf; 130 and 143 for SIGINT and SIGTERM.
+        0; 2 for a user's mistake; 3 for NaN or Inf; 130, 141 and 143 for SIGINT, SIGPIPE and SIGTERM.
     """
     try:
         with Signals() as signals:
             args = _parser().parse_args(argv)
             importlib.import_module(f"parmesan_cagem.commands.{args.command}").run(args, signals)
+            sys.stdout.flush()
     except (UserError, Stopped) as error:
         print(f"cagem: {error}", file=sys.stderr)
         return error.exit_status
+    except BrokenPipeError:  # `cagem tables --check | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would complain
+        return 141
     except FloatingPointError as error:
         print(f"cagem: {error}", file=sys.stderr)
         return 3
