@@ -177,6 +177,10 @@ class Experiment:
                 raise UserError(f"--devices {self.devices}: engine c runs on one device; use --devices 1")
             if self.precision != "float32":
                 raise UserError(f"--precision {self.precision}: engine c has float32 only; use --engine xla")
+        if self.eval_seed + self.eval_seeds - 1 > MAX_SEED:
+            raise UserError(
+                f"--eval-seed {self.eval_seed} --eval-seeds {self.eval_seeds}: the last seed must be at most {MAX_SEED}"
+            )
         for flag, size in (("batch-size", self.batch_size), ("labelled-batch-size", self._labelled_rows())):
             if size % self.devices:
                 below = size - size % self.devices
@@ -281,6 +285,17 @@ def experiment(preset: str, **changes: Any) -> Experiment:
         raise UserError(f"--preset {preset}: unknown; choose one of {', '.join(PRESETS)}")
     defaults = DATASETS.get(changes.get("dataset", "mnist"), {})  # an unknown one is Experiment's to refuse
     return Experiment.from_dict({**defaults, **PRESETS[preset], **changes, "preset": preset})
+
+
+def usual(preset: str, dataset: str) -> dict[str, Any]:
+    """Every setting as a preset has it on a data set.
+
+    Examples
+    --------
+    >>> usual("short", "omniglot")["clusters"], usual("short", "omniglot")["epochs"]
+    (50, 60)
+    """
+    return {**Experiment().to_dict(), **DATASETS.get(dataset, {}), **PRESETS[preset], "preset": preset}
 
 
 def _weight(flag: str, text: str, unlabelled: int, labelled: int) -> float:

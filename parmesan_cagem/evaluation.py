@@ -62,7 +62,7 @@ def evaluate(
 
     The bounds use ``eval_images`` test images, everything else all of them. The seeds are ``eval_seed`` and those that
     follow it, ``eval_seeds`` in all; the first one chooses the images. With ``bn_eval=collect`` the model's running
-    averages are replaced first.
+    averages are replaced first, for each seed anew.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ def evaluate(
         Keeps what is finished, and knows what an interrupted evaluation finished.
     """
     ledger = ledger or Ledger()
-    if e.bn_eval == "collect":
-        used = partition.unlabelled
-        collect_statistics(model, e, engine, dataset.train_images[used], used, quiet, ledger)
     indices, everything = evaluated(dataset, e), np.arange(len(dataset.test_images))
     seeds = tuple(range(e.eval_seed, e.eval_seed + e.eval_seeds))
     bounds, classes = [], []
     for seed in seeds:
-        settings = dataclasses.replace(e, eval_seed=seed)
+        settings = dataclasses.replace(e, eval_seed=seed, eval_seeds=1)
+        if e.bn_eval == "collect":
+            used = partition.unlabelled
+            collect_statistics(model, settings, engine, dataset.train_images[used], used, quiet, ledger)
         binary = binarize(dataset.test_images, e.pixel_scale, seed)
         bounds.append(importance_bounds(model, settings, engine, binary[indices], indices, quiet, ledger=ledger))
         classes.append(classify(model, settings, engine, binary, everything, quiet, ledger=ledger))

@@ -33,10 +33,12 @@ class Gallery:
         As in ``--data-dir``.
     engine : str
         What computes.
+    unverified : bool
+        As ``--unverified-data``.
     """
 
-    def __init__(self, data_dir: Path | None, engine: str) -> None:
-        self._data_dir, self._engine_name = data_dir, engine
+    def __init__(self, data_dir: Path | None, engine: str, unverified: bool = False) -> None:
+        self._data_dir, self._engine_name, self._unverified = data_dir, engine, unverified
         self._data: dict[str, Dataset] = {}
         self._weights: dict[Path, str] = {}  # their digests
         self._models: dict[Path, trained.Trained] = {}
@@ -131,7 +133,8 @@ class Gallery:
     def _dataset(self, run: Run) -> Dataset:
         name = run.config["dataset"]
         if name not in self._data:
-            self._data[name] = data.load(name, self._data_dir)
+            self._data[name] = data.load(name, self._data_dir, self._unverified and name == "omniglot")
+        trained.check_data_of(run.folder, self._data[name].sha256)
         return self._data[name]
 
     def _indices(self, run: Run, count: int) -> NDArray[np.int64]:

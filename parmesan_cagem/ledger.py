@@ -49,25 +49,32 @@ class Ledger:
     path : Path or None
         The file; None keeps everything in memory.
     identity : mapping
-        What the numbers follow from, besides what a table's name says: weights and data. A file with another identity
-        is stale; the next save replaces it.
+        What the numbers follow from, besides what a table's name says: weights, data, engine, source. A file with
+        another identity is stale; the next save replaces it.
+    device : str
+        Of this process.
 
     Attributes
     ----------
     warning : str or None
         Why a file that was there could not be used.
+    devices : list of str
+        All that numbers in it were computed on, this process's last.
     """
 
-    def __init__(self, path: Path | None = None, identity: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, path: Path | None = None, identity: Mapping[str, Any] | None = None, device: str = "") -> None:
         self._path, self._identity = path, dict(identity or {})
         self._arrays: dict[str, np.ndarray] = {}
         self._tables: dict[str, Table] = {}
         self._saved = time.monotonic()
         self.warning: str | None = None
+        self.devices = [device]
         if path is not None and path.exists():
             try:
                 arrays, facts = sealed.decode(sealed.read(path))
-                self._arrays = arrays if facts.get("identity") == self._identity else {}
+                if facts.get("identity") == self._identity:
+                    self._arrays = arrays
+                    self.devices = [*(one for one in facts["devices"] if one != device), device]
             except sealed.Damaged as reason:
                 self.warning = f"{path} {reason}; the evaluation begins anew"
 
@@ -109,7 +116,7 @@ class Ledger:
             return
         for name, table in self._tables.items():
             self._arrays.update({f"{name}/{part}": getattr(table, part) for part in _PARTS})
-        body = sealed.encode(self._arrays, {"identity": self._identity})
+        body = sealed.encode(self._arrays, {"identity": self._identity, "devices": self.devices})
         files.write_atomically(self._path, sealed.seal(body) + body)
 
     def __enter__(self) -> Ledger:

@@ -32,7 +32,7 @@ from parmesan_cagem.errors import UserError
 FORMAT = 1
 MIB = 1 << 20
 FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json")
-LEDGER = "evaluation.h5"  # of an evaluation that was cut off; a finished run's record has all that counts
+LEDGER = "evaluation.h5"  # of an evaluation that was cut off; otherwise the record has all that counts
 
 _MAGIC = b"parmesan_cagem pack 1\n"
 _MOMENTS = ("adam/m/", "adam/v/")
@@ -136,13 +136,21 @@ def _is_finished(run: Path) -> bool:
     return bool(record.get("epochs", 0) >= config.get("epochs", 0))
 
 
+def _is_evaluating(run: Path) -> bool:
+    """Whether the ledger holds more than the record: an evaluation writes the record last."""
+    ledger, record = run / LEDGER, run / "record.json"
+    if not ledger.is_file():
+        return False
+    return not record.is_file() or ledger.stat().st_mtime_ns > record.stat().st_mtime_ns
+
+
 def _member(run: Path, kind: str, data: bytes) -> tuple[dict[str, Any], bytes]:
     packed = zlib.compress(data, 6)
     return {"run": run.resolve().name, "kind": kind, "bytes": len(packed)}, packed
 
 
 def _files_of(run: Path) -> bytes:
-    names = FILES if _is_finished(run) else (*FILES, LEDGER)
+    names = (*FILES, LEDGER) if _is_evaluating(run) else FILES
     found = {name: (run / name).read_bytes() for name in names if (run / name).is_file()}
     return json.dumps({name: len(data) for name, data in found.items()}).encode() + b"\n" + b"".join(found.values())
 
@@ -231,6 +239,9 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
             raise UserError(f"{folder}: another run has this name; unpack into another folder")
         there = (finished, *((saved[1]["epoch"], saved[1]["step"]) if saved else (0, 0)))
         if there <= here:
+            if there == here and LEDGER in contents and not (folder / LEDGER).exists():
+                files.write_atomically(folder / LEDGER, contents[LEDGER])
+                return f"{folder.name}: kept as it is, with the pack's part of an evaluation"
             return f"{folder.name}: kept as it is: the pack has come no further"
     folder.mkdir(parents=True, exist_ok=True)
     if saved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import sys
 from typing import Any
 
@@ -20,7 +21,7 @@ from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.sampling import class_conditional
 from parmesan_cagem.trained import Trained
 
-LEDGER, SAMPLES, PREVIOUS = "evaluation.h5", "samples.png", "record.previous.json"
+LEDGER, SAMPLES, FORMER = "evaluation.h5", "samples.png", "record.former-{}.json"
 FEW_DRAWS = 100  # Burda's criterion needs at least so many for a posterior mean
 
 
@@ -55,15 +56,19 @@ def finish(
         A result is not finite.
     """
     training = _provenance(folder)
-    identity = {"weights": trained.sha256, "data": data.sha256}
-    with Ledger(folder.path / LEDGER, identity) as ledger:
+    now = provenance.of(engine)
+    # Numbers of another source, engine or precision are not these: only a device may change on the way.
+    source = {"engine": engine.name, "precision": engine.precision, "git": now["git"]}
+    identity = {"weights": trained.sha256, "data": data.sha256, **source}
+    with Ledger(folder.path / LEDGER, identity, now["device"]) as ledger:
         if ledger.warning:
             print(ledger.warning, file=sys.stderr)
         result = evaluation.evaluate(trained.model, e, data, parts, engine, quiet, ledger)
     fields = evaluation.record_fields(result, e, data)
     fields["eval"].update(
-        provenance.of(engine),
-        precision=e.precision,
+        now,
+        device="; ".join(ledger.devices),
+        precision=engine.precision,
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         peak_memory_bytes=provenance.peak_memory_bytes(),
     )
@@ -128,24 +133,41 @@ def _provenance(folder: RunFolder) -> dict[str, Any]:
 
 
 def _keep_former(folder: RunFolder, record: dict[str, Any]) -> None:
-    """An evaluation by another protocol does not overwrite the former record: it gets another name."""
+    """An evaluation by another protocol does not overwrite the former record: that gets another name, as it is."""
+    if not folder.record_path.exists():
+        return
     try:
         former = records.read(folder.record_path)
-    except UserError:  # none, or of an older schema
-        return
-    if _protocol(former) != _protocol(record):
-        files.write_json(folder.path / PREVIOUS, former)
-        print(f"{folder.record_path}: {_words(record)} replaces {_words(former)}, now {PREVIOUS}", file=sys.stderr)
+        if _protocol(former) == _protocol(record):
+            return
+        words = _words(former)
+    except UserError as error:  # of an older schema, or damaged
+        words = f"a record that cannot be read ({error})"
+    names = (folder.path / FORMER.format(number) for number in itertools.count(1))
+    kept = next(name for name in names if not name.exists())
+    files.write_atomically(kept, folder.record_path.read_bytes())
+    print(f"{folder.record_path}: {_words(record)} replaces {words}, now {kept.name}", file=sys.stderr)
 
 
 def _protocol(record: dict[str, Any]) -> list[Any]:
-    named = ("k", "images", "indices_sha256", "estimator", "bn_mode", "seeds")
+    named = (
+        "k",
+        "images",
+        "indices_sha256",
+        "estimator",
+        "bn_mode",
+        "seeds",
+        "draws_for_errors",
+        "engine",
+        "precision",
+    )
     return [record["steps"], *(record["eval"][name] for name in named)]
 
 
 def _words(record: dict[str, Any]) -> str:
     e = record["eval"]
-    return f"F_{e['k']} on {e['images']} images after {record['epochs']} epochs"
+    draws = f"{e['draws_for_errors']} draw{'s' * (e['draws_for_errors'] > 1)}"
+    return f"F_{e['k']} on {e['images']} images, {draws}, after {record['epochs']} epochs"
 
 
 def print_results(record: dict[str, Any], folder: RunFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,22 @@ def identify(folder: Path) -> str:
         There is no sound checkpoint.
     """
     return _digest(_read(Path(folder))[1])
+
+
+@functools.cache
+def _data_of(folder: Path) -> str:
+    return str(checkpoint.load(folder).attributes["data_sha256"])
+
+
+def check_data_of(folder: Path, data_sha256: str) -> None:
+    """Refuse to draw a run with other data than it was trained on.
+
+    Raises
+    ------
+    UserError
+    """
+    if _data_of(Path(folder)) != data_sha256:
+        raise UserError(f"{folder}: was trained on another copy of the data than this; name the former with --data-dir")
 
 
 def _read(folder: Path) -> tuple[checkpoint.Checkpoint, dict[str, np.ndarray]]:

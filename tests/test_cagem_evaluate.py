@@ -28,7 +28,7 @@ def run(trained, tmp_path):
 class Counting:
     """An engine that counts calls and is told to stop at one of them."""
 
-    name, device, rows_per_call = "c", "a toy", 40
+    name, precision, device, rows_per_call = "c", "float32", "a toy", 40
 
     def __init__(self, stop_at=10**9):
         self.calls, self.stop_at = 0, stop_at
@@ -55,11 +55,12 @@ def test_the_same_protocol_gives_the_same_record_without_computing_it(run):
     status, printed, told = called("cagem", "evaluate", run, "--no-progress", engine=machine)
     assert status == 0, told
     after = records.read(run / "record.json")
+    assert after["eval"]["device"] == f"{before['eval']['device']}; a toy"  # some of it was computed there
     after["eval"].update(device=before["eval"]["device"])
     assert without_times(after) == without_times(before)
     assert machine.calls == 2  # of the samples, in two functions; none of bounds and classes
     assert printed.splitlines()[0].startswith("bound      F_10 = ")
-    assert not (run / "record.previous.json").exists()
+    assert not (run / "record.former-1.json").exists()
 
 
 def test_without_its_ledger_it_computes_the_same(run):
@@ -77,8 +78,8 @@ def test_another_protocol_keeps_the_former_record(run):
     status, _, told = called("cagem", "evaluate", run, *flags)
     assert status == 0
     after = records.read(run / "record.json")
-    assert records.read(run / "record.previous.json") == before
-    assert "F_20 on 60 images after 1 epochs replaces F_10 on 20 images after 1 epochs" in told
+    assert records.read(run / "record.former-1.json") == before
+    assert "F_20 on 60 images, 2 draws, after 1 epochs replaces F_10 on 20 images, 2 draws, after 1 epochs" in told
     assert (after["eval"]["k"], after["eval"]["images"], after["eval"]["seeds"]) == (20, 60, [1, 2])
     assert after["config"] == {**before["config"], "iw_samples": 20, "eval_images": 0, "eval_seeds": 2}
     assert after["config_hash"] == before["config_hash"]
@@ -87,10 +88,38 @@ def test_another_protocol_keeps_the_former_record(run):
     assert json.loads((run / "config.json").read_text()) == before["config"]  # still that of the training
 
 
+def test_no_record_is_ever_lost(run):
+    flags = [["--class-draws", "3"], ["--iw-samples", "20"], []]
+    first = records.read(run / "record.json")
+    for more in flags:
+        assert called("cagem", "evaluate", run, *more, "--no-progress")[0] == 0
+    (run / "record.json").write_text("{}")  # of another version
+    status, _, told = called("cagem", "evaluate", run, "--no-progress")
+    assert status == 0
+    assert "a record that cannot be read" in told
+    kept = [run / f"record.former-{number}.json" for number in range(1, 5)]
+    assert records.read(kept[0]) == first
+    assert [records.read(path)["eval"]["draws_for_errors"] for path in kept[:3]] == [2, 3, 2]
+    assert [records.read(path)["eval"]["k"] for path in kept[:3]] == [10, 10, 20]
+    assert kept[3].read_text() == "{}"
+
+
+def test_another_precision_computes_anew_and_says_so(run):
+    machine = Counting()
+    machine.precision = "bf16"
+    assert called("cagem", "evaluate", run, "--precision", "bf16", "--no-progress", engine=machine)[0] == 0
+    assert machine.calls > 2  # more than the samples
+    after = records.read(run / "record.json")
+    assert after["eval"]["precision"] == "bf16"
+    assert after["eval"]["device"] == "a toy"
+    assert after["config"]["precision"] == "float32"
+
+
 @pytest.mark.parametrize("stop_at", [1, 3, 12])
 def test_stopped_it_goes_on_to_the_same_bits(run, stop_at):
     flags = ["--iw-samples", "30", "--class-draws", "3", "--no-progress"]
     whole = Counting()
+    (run / "evaluation.h5").unlink()  # of another device
     assert called("cagem", "evaluate", run, *flags, engine=whole)[0] == 0
     expected = records.read(run / "record.json")
     for name in ("evaluation.h5", "record.json"):
@@ -163,7 +192,7 @@ def no_weights(run):
         (other_data, ["another copy of the data", "--data-dir"]),
         (other_labels, ["other labelled images"]),
         (no_checkpoint, ["no checkpoint"]),
-        (no_folder, ["no such folder"]),
+        (no_folder, ["no run (no config.json)"]),
         (no_provenance, ["does not say what trained the run", "--resume"]),
         (another_architecture, ["has shape", "q_z1.edge_x.W"]),
         (no_weights, ["holds no weights"]),

@@ -151,3 +151,11 @@ def test_confusion_and_clusters_are_those_of_the_averaged_probabilities(toy_data
         assert fields["confusion"][name] == expected
     columns = np.array(fields["confusion"]["q"]).T
     assert fields["clustering"]["purity"] == pytest.approx(sum(max(c) for c in columns.tolist()) / 200)
+
+
+def test_collected_statistics_are_those_of_each_seed(toy_data):
+    settings = {"bn_eval": "collect", "eval_images": 0}
+    ones = [evaluate_toy(toy_data, toy(), eval_seed=seed, **settings)[1] for seed in (3, 4)]
+    _, both = evaluate_toy(toy_data, toy(), eval_seeds=2, **settings)
+    for name, bound in both["bounds"].items():
+        assert bound["by_seed"] == pytest.approx([one["bounds"][name]["mean"] for one in ones]), name

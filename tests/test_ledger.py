@@ -120,3 +120,13 @@ def test_a_damaged_file_is_told_and_replaced(tmp_path, damage):
         assert "anew" in ledger.warning
         assert not ledger.table("bounds", 3, 1).done.any()
     assert Ledger(path).warning is None
+
+
+def test_the_devices_of_all_its_numbers_are_known(tmp_path):
+    path = tmp_path / "evaluation.h5"
+    for device in ("one", "other", "one"):
+        with Ledger(path, {"weights": "a"}, device) as ledger:
+            pass
+    assert ledger.devices == ["other", "one"]
+    with Ledger(path, {"weights": "b"}, "third") as ledger:
+        assert ledger.devices == ["third"]

@@ -1,6 +1,7 @@
 """Packs: what comes back is what went in, but for rounded moments that say so; damage is noticed; sizes."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -86,14 +87,34 @@ def test_a_record_of_a_shorter_run_does_not_make_a_longer_one_finished(tmp_path)
     assert round_trip(run, tmp_path)[1] == ["a: goes on after epoch 3, step 2"]
 
 
-@pytest.mark.parametrize("finished", [False, True])
-def test_an_evaluation_that_was_cut_off_travels_and_a_finished_one_has_its_record(tmp_path, finished):
-    run = make_run(tmp_path / "runs" / "a", finished=finished)
+@pytest.mark.parametrize(
+    ("record_of", "travels"),
+    [(None, True), (-10, True), (10, False)],
+    ids=["no record", "older record", "newer record"],
+)
+def test_an_evaluation_that_was_cut_off_travels_and_a_finished_one_has_its_record(tmp_path, record_of, travels):
+    run = make_run(tmp_path / "runs" / "a", finished=record_of is not None)
     (run / "evaluation.h5").write_bytes(PICTURE)
+    if record_of is not None:
+        now = (run / "evaluation.h5").stat().st_mtime
+        os.utime(run / "record.json", (now + record_of, now + record_of))
     _, _, new = round_trip(run, tmp_path)
-    assert (new / "evaluation.h5").exists() != finished
-    if not finished:
+    assert (new / "evaluation.h5").exists() == travels
+    if travels:
         assert (new / "evaluation.h5").read_bytes() == PICTURE
+
+
+def test_a_run_that_is_as_far_still_takes_the_packs_part_of_an_evaluation(tmp_path):
+    run = make_run(tmp_path / "runs" / "a")
+    (run / "evaluation.h5").write_bytes(PICTURE)
+    packed = packing.pack([run], tmp_path / "pack")
+    (run / "evaluation.h5").unlink()
+    lines = packing.unpack(packed.parts, tmp_path / "runs")
+    assert lines == ["a: kept as it is, with the pack's part of an evaluation"]
+    assert (run / "evaluation.h5").read_bytes() == PICTURE
+    (run / "evaluation.h5").write_bytes(b"another")
+    packing.unpack(packed.parts, tmp_path / "runs")
+    assert (run / "evaluation.h5").read_bytes() == b"another"
 
 
 def test_records_only_and_what_finds_no_room_is_named(tmp_path):

@@ -35,8 +35,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     UserError
         There is no such run, its data differ from those at hand, or a flag does not fit.
     """
-    if not args.run.is_dir():
-        raise UserError(f"{args.run}: no such folder; name a run's folder, as in results/runs/NAME")
+    if not (args.run / "config.json").is_file():
+        raise UserError(f"{args.run}: no run (no config.json); name a run's folder, as in results/runs/NAME")
     given = {name: value for name, value in vars(args).items() if name in {field.name for field in FIELDS}}
     # Theano takes seconds to import.
     from parmesan_cagem import recording, trained

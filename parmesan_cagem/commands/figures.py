@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parmesan_cagem import engines, files
+from parmesan_cagem import arguments, engines, files
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runs", type=Path, default=RUNS, metavar="DIR", help=f"folder of run folders (default {RUNS})"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder of the figures (default {OUT}; RUN with RUN)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data sets (default as in training)")
+    arguments.add_data_flags(parser)
     parser.add_argument(
         "--class", dest="given", type=int, default=2, metavar="Y",
         help="class of Figure 3's class-conditional samples (default 2)",
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     from parmesan_cagem.gallery import Gallery
     from parmesan_cagem.report import choice
 
-    gallery = Gallery(args.data_dir, args.engine)
+    gallery = Gallery(args.data_dir, args.engine, args.unverified_data)
     if args.run is not None:
         studio = _Studio(args.out or args.run)
         _single(studio, gallery, choice.read(args.run, print), args.given)
@@ -95,8 +95,8 @@ class _Studio:
         print(f"{name}: {used} -> {self._out / name}.svg, .png")
 
     def write_captions(self) -> None:
-        """captions.json: what each figure shows and of which runs, for the report."""
-        if self._captions:
+        """captions.json: what each figure shows and of which runs, for the report, which shows no other."""
+        if self._out.is_dir():
             files.write_json(self._out / "captions.json", self._captions)
 
 
@@ -126,7 +126,7 @@ def _paper(studio: _Studio, gallery: Gallery, runs: list[Run], given: int) -> No
         _plane(studio, gallery, found, given, "figure3")
     else:
         print("figure3: no run; make one: python run_mnist.py --labels 100 --z2-dim 2")
-    _label_curve(studio, runs, mnist | {"z2_dim": default.z2_dim, "pixel_scale": default.pixel_scale})
+    _label_curve(studio, runs)
 
     panels = {
         "VAE": ("no VAE run: panel left out", {"dataset": "mnist", "model": "vae"}),
@@ -202,20 +202,36 @@ def _plane(studio: _Studio, gallery: Gallery, run: Run, given: int, name: str) -
     studio.draw(name, caption, [run], make)
 
 
-def _label_curve(studio: _Studio, runs: list[Run], wanted: dict[str, Any]) -> None:
-    from parmesan_cagem.report import label_curve, paper
-    from parmesan_cagem.report.choice import choose
+def _label_curve(studio: _Studio, runs: list[Run]) -> None:
+    """Figure 4 shows the runs that fill the cells of Table 1 (``cells.choose``), all by one protocol."""
+    from parmesan_cagem.report import cells, label_curve, paper
+    from parmesan_cagem.report.protocol import check, protocol
+    from parmesan_cagem.report.runs import Run as Recorded
 
-    chosen: dict[int, Run] = {}
+    recorded = [Recorded(run.folder, run.record) for run in runs if run.record]
+    cell = {"dataset": "mnist", "model": "cagem", "clusters": 10, "temperature": True}
+    shown = {}
     for labels in label_curve.LABELS:
-        if found := choose([run for run in runs if run.record], **wanted, labels=labels):
-            chosen[labels] = found
+        if found := cells.choose(recorded, {**cell, "labels": labels}, "bound"):
+            shown[labels] = [run.record for run in found.entry.runs]
         else:
             print(f"figure4: no record with {labels} labels; make one: python run_mnist.py --labels {labels}")
-    if chosen:
-        found_records = {labels: run.record for labels, run in chosen.items() if run.record}
-        caption = "Bounds F_k on MNIST against the number of labels, with standard errors over test images."
-        studio.draw(
-            "figure4", caption, list(chosen.values()),
-            lambda: label_curve.bounds(found_records, label_curve.published(paper.load()["table1"])),
-        )  # fmt: skip
+    if not shown:
+        return
+    used = [run for run in runs if any(run.record is record for records in shown.values() for record in records)]
+
+    def make() -> Figure:
+        column = [(str(record["name"]), protocol(record, "bound")) for records in shown.values() for record in records]
+        check("Figure 4", column, mixed=False)
+        points = {labels: label_curve.averaged(records) for labels, records in shown.items()}
+        return label_curve.bounds(points, label_curve.published(paper.load()["table1"]))
+
+    points = [
+        f"{labels} labels: {first['config']['preset']}, {first['epochs']} epochs, {first['eval']['images']} images"
+        for labels, (first, *_) in shown.items()
+    ]
+    caption = (
+        "Bounds F_k on MNIST against the number of labels. Bars: the standard error over test images, or of several "
+        f"runs their standard deviation. {'; '.join(points)}."
+    )
+    studio.draw("figure4", caption, used, make)

@@ -203,10 +203,15 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(f"{given} is neither stored nor deflated; zip the files anew")
         try:
-            yield info.filename, archive.read(info)
+            # Not read(): it believes the header's size only after it has inflated up to a gigabyte.
+            with archive.open(info) as file:
+                png = file.read(PNG_BYTES + 1)
         # RuntimeError: encrypted.
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
             raise UserError(f"{given} is damaged ({error or type(error).__name__}); {_FIX}") from error
+        if len(png) > PNG_BYTES:
+            raise UserError(f"{given} unpacks to more than {PNG_BYTES} bytes, OMNIGLOT's have less; {_FIX}")
+        yield info.filename, png
 
 
 def _decode(member: str, content: bytes) -> NDArray[np.bool_]:

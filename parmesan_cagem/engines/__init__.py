@@ -44,6 +44,8 @@ class Engine(Protocol):
     ----------
     name : str
         ``Experiment.engine``.
+    precision : str
+        Of its matrix products: float32, tf32 or bf16.
     device : str
         What it runs on, for the record.
     rows_per_call : int
@@ -51,6 +53,7 @@ class Engine(Protocol):
     """
 
     name: str
+    precision: str
     device: str
     rows_per_call: int
 

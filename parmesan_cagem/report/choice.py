@@ -67,6 +67,8 @@ def read(folder: Path, say: Say) -> Run:
             record = records.read(folder / "record.json")
         except UserError as error:
             say(f"{folder.name}: its record is left out: {error}")
+    if record and log and log[-1]["epoch"] < record["epochs"]:
+        say(f"{folder.name}: its log ends at epoch {log[-1]['epoch']}, its record says {record['epochs']}")
     return Run(folder, Experiment().to_dict() | given, log, record, checkpoint.exists(folder))
 
 

@@ -174,7 +174,7 @@ def _results(record: Mapping[str, Any] | None) -> list[str]:
     k = record["eval"]["k"]
     found = record["bounds"][f"F_{k}"]
     spread = "" if found["standard_error"] is None else f" ± {found['standard_error']:.2f}"
-    words = [f"test: $F_{{{k}}}$ = {found['mean']:.2f}{spread} nats".replace("-", "−")]
+    words = [f"test after {record['epochs']} epochs: $F_{{{k}}}$ = {found['mean']:.2f}{spread} nats".replace("-", "−")]
     if record["error_q"] is not None:
         words.append(f"errors {record['error_q']:.2f} % of $q(y|x)$, {record['error_p']:.2f} % of $p(y|x)$")
     return ["; ".join(words)]

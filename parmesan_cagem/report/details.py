@@ -11,6 +11,7 @@ from parmesan_cagem.report.paper import Published
 from parmesan_cagem.report.runs import DEFAULTS
 
 PAPER_K = 5000  # samples of the paper's bounds
+DRAWS = 100  # that class probabilities should be means of; the paper does not say
 
 
 def published(place: Published) -> str:
@@ -139,6 +140,9 @@ def remarks(entry: Entry, place: Published) -> Iterator[str]:
         yield f"{len(entry.subsets)} of {wanted} label subsets"
     if changed := departures(config):
         yield f"settings other than the preset's: {', '.join(changed)}"
+    draws = sorted({run.record["eval"]["draws_for_errors"] for run in entry.runs})
+    if place.quantity in ERRORS and draws[0] < DRAWS:
+        yield f"class probabilities are means of {', '.join(map(str, draws))} of {DRAWS} draws"
     for run in entry.runs:
         for part, git in (("trained", run.record["git"]), ("evaluated", run.record["eval"]["git"])):
             if git["dirty"] is not False:

@@ -76,7 +76,8 @@ def section(folder: Path, figures: Sequence[Figure] = FIGURES) -> Html:
 
 
 def _figure(folder: Path, figure: Figure, ours: Any) -> Html:
-    svg = read(folder / f"{figure.stem}.svg")
+    # A file that captions.json does not know is left from an earlier drawing, of runs that nobody can tell.
+    svg = read(folder / f"{figure.stem}.svg") if ours is not None else None
     paper = element("p", element("em", "The paper's caption. "), figure.paper, class_="quiet")
     if svg is None:
         missing = element(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -24,13 +25,26 @@ def published(table: PublishedTable) -> dict[int, float]:
     return found
 
 
+def averaged(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """``bounds`` of a record, averaged over runs; the error of several is their sample standard deviation, nats."""
+    if len(records) == 1:
+        return {"bounds": records[0]["bounds"]}
+    means = {name: [record["bounds"][name]["mean"] for record in records] for name in records[0]["bounds"]}
+    return {
+        "bounds": {
+            name: {"mean": statistics.fmean(values), "standard_error": statistics.stdev(values)}
+            for name, values in means.items()
+        }
+    }
+
+
 def bounds(records: Mapping[int, Mapping[str, Any]], paper: Mapping[int, float]) -> Figure:
     """Figure 4: F_1, F_10 and F_k of our runs with 0, 20, 50 and 100 labels, the paper's F_5000 beside them.
 
     Parameters
     ----------
     records : mapping
-        Labels -> the record of the run. Error bars are a standard error over test images.
+        Labels -> a record, or several :func:`averaged`.
     paper : mapping
         Labels -> the published F_5000, nats.
     """

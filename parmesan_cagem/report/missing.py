@@ -12,8 +12,8 @@ from typing import Any
 from parmesan_cagem import config
 from parmesan_cagem.arguments import default_name
 from parmesan_cagem.config import PRESETS, Experiment
-from parmesan_cagem.report.cells import RANKED, size
-from parmesan_cagem.report.details import PAPER_K
+from parmesan_cagem.report.cells import ERRORS, RANKED, size
+from parmesan_cagem.report.details import DRAWS, PAPER_K
 from parmesan_cagem.report.paper import PublishedTable
 from parmesan_cagem.report.runs import DEFAULTS, Run
 from parmesan_cagem.report.tables import VARIANTS, Cell, cells
@@ -95,8 +95,9 @@ def _missing(cell: Cell, table: PublishedTable, preset: str, folder: Path) -> Mi
         commands += [_train(cell, preset, seed, folder) for seed in absent]
     if small := _small(cell):
         have.append(small)
-        large = ("--iw-samples", str(PAPER_K), "--eval-images", "0")
-        commands += [("cagem", "evaluate", str(run.folder), *large) for run in entry.runs]
+        errors = cell.place.quantity in ERRORS
+        more = ["--class-draws", str(DRAWS)] if errors else ["--iw-samples", str(PAPER_K), "--eval-images", "0"]
+        commands += [("cagem", "evaluate", str(run.folder), *more) for run in entry.runs]
     return Missing(cell, name, ", ".join(have), tuple(commands)) if have else None
 
 
@@ -107,6 +108,7 @@ def _small(cell: Cell) -> str:
     (images, samples), whole = size(record, quantity), record["dataset"]["test_images"]
     short = [f"k = {samples} of {PAPER_K}"] if quantity == "bound" and samples < PAPER_K else []
     short += [f"{images} of {whole} images"] if images < whole else []
+    short += [f"{samples} of {DRAWS} draws"] if quantity in ERRORS and samples < DRAWS else []
     return ", ".join(short)
 
 
@@ -124,7 +126,7 @@ def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound:
     preset : str
     label_seed : int
     bound : bool
-        With F_5000 on all test images, also where the preset has less.
+        With F_5000 on all test images, also where the preset has less. Errors are always of 100 draws.
 
     Raises
     ------
@@ -134,6 +136,7 @@ def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound:
     changes = {name: value for name, value in settings.items() if name not in ("temperature", "subsets")}
     if settings.get("temperature") is False:
         changes["warmup_epochs"] = 0
+    changes["class_draws"] = DRAWS
     if bound:
         changes |= {"iw_samples": PAPER_K, "eval_images": 0}
     return config.experiment(preset, **changes, label_seed=label_seed)
@@ -157,7 +160,7 @@ def flags(e: Experiment) -> list[str]:
     >>> flags(config.experiment("short", labels=0, clusters=20, skip=False))
     ['--labels', '0', '--preset', 'short', '--clusters', '20', '--no-skip']
     """
-    usual = {**DEFAULTS, **PRESETS[e.preset]}
+    usual = config.usual(e.preset, e.dataset)
     words = ["--labels", str(e.labels)]
     words += ["--preset", e.preset] if e.preset != DEFAULTS["preset"] else []
     for name, value in e.to_dict().items():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parmesan_cagem.config import PRESETS, Experiment
+from parmesan_cagem.config import usual as usual_settings
 from parmesan_cagem.report import charts
 from parmesan_cagem.report.charts import number
 from parmesan_cagem.report.inputs import Run
@@ -131,11 +132,12 @@ def _clusters(r: Mapping[str, Any]) -> Html:
 
 
 def _settings(config: Mapping[str, Any]) -> Html:
-    preset = PRESETS.get(str(config.get("preset")))
+    known = config.get("preset") in PRESETS
+    defaults = usual_settings(str(config["preset"]), str(config.get("dataset"))) if known else {}
     differing, rows = [], []
     for name, value in sorted(config.items(), key=lambda item: (_order(item[0]), item[0])):
         field = _FIELDS.get(name)
-        usual = None if field is None or preset is None else preset.get(name, field.default)
+        usual = defaults.get(name)
         changed = usual is not None and value != usual and name not in _NEVER_MARKED
         if changed:
             differing.append(f"{name} {_value(value)}")

@@ -41,14 +41,14 @@ class XLA:
     def __init__(self, devices: int = 1, precision: str = "float32") -> None:
         platform.enable_compile_cache()
         self._devices = Devices(devices)
-        self._precision = precision
+        self.precision = precision
         self.device = self._devices.name
         self.rows_per_call = ROWS_PER_CALL if products.on_cpu() else ROWS_PER_CALL_ACCELERATOR
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
         """Compile ``outputs`` of ``inputs``; shared variables stay on the device until they are set."""
         function = self._theano(inputs, outputs, [], name)
-        program = Program(function.maker.fgraph, self._precision)
+        program = Program(function.maker.fgraph, self.precision)
         state = DeviceState(function.input_storage[len(inputs) :], self._devices.everywhere)
         dtypes = [variable.dtype for variable in program.inputs[: len(inputs)]]
         run = jax.jit(lambda *values: program(*values))
@@ -63,7 +63,7 @@ class XLA:
     def steps(self, inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str) -> Block:
         """Compile a training step into a loop on the device; see :class:`Block`."""
         function = self._theano(inputs, outputs, updates, name)
-        return Block(function, len(inputs), len(outputs), self._devices, self._precision)
+        return Block(function, len(inputs), len(outputs), self._devices, self.precision)
 
     @staticmethod
     def _theano(inputs: Sequence[Any], outputs: Sequence[Any], updates: Updates, name: str) -> Any:
