@@ -28,7 +28,7 @@ def small_world():
     """Small data, and an engine that compiles nothing; counts how often each was asked for."""
     counts = SimpleNamespace(data=0, engine=0)
 
-    def load(name, data_dir):
+    def load(name, data_dir, unverified):
         counts.data += 1
         return small_data()
 
@@ -65,9 +65,10 @@ def make_run(folder, epochs=2, weights=True, record=False, seed=0, logged=True, 
         built = toy.CaGeM(e, D)
         toy.randomise(built, seed)
         arrays = {f"weights/{name}": value for name, value in toy.weights_of(built).items()}
-        checkpoint.save(folder, arrays, {"config": e.to_dict(), "epoch": epochs})
+        checkpoint.save(folder, arrays, {"config": e.to_dict(), "epoch": epochs, "data_sha256": small_data().sha256})
     if record:
-        content = example() | {"name": folder.name, "epochs": epochs}
+        paper_sized = Experiment(**{"epochs": epochs, **settings}).to_dict()
+        content = example() | {"name": folder.name, "epochs": epochs, "config": paper_sized}
         records.write(folder / "record.json", content)
     return folder
 

@@ -23,7 +23,9 @@ from parmesan_cagem.report.table import Column, Row, Table
 def folders(tmp_path):
     figures = tmp_path / "figures"
     figures.mkdir()
-    (figures / "figure3.svg").write_bytes(SVG)
+    for stem in ("figure3", "figure4"):  # nobody says of what figure4 is drawn
+        (figures / f"{stem}.svg").write_bytes(SVG)
+    (figures / "captions.json").write_text('{"figure3": {"caption": "Three panels.", "runs": ["a run"]}}')
     (figures / "curves-mnist-cagem-100-short-s1.svg").write_bytes(SVG)
     return write_runs(tmp_path / "runs"), figures
 

@@ -72,6 +72,7 @@ def path(tmp_path_factory):
         # An SVG with a script of its own, which an <img> must not run.
         script = b"<script>parent.evil=1;window.evil=1;fetch('http://127.0.0.1:9/')</script></svg>"
         (folder / "figures" / f"{name}.svg").write_bytes(SVG.replace(b"</svg>", script))
+    (folder / "figures" / "captions.json").write_text('{"figure3": {}, "figure5": {}}')
     made = plane(points=7)[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decode, "section", lambda runs, data_dir: (explorer.section(made, "made <b>up</b>"), "explorer"))

@@ -3,7 +3,9 @@
 import os
 import random
 import re
+import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,3 +210,21 @@ def test_the_release_as_it_is_known() -> None:
     assert all(list(part) == sorted(part) for part in parts.values())
     assert all(re.fullmatch(r"[\w()-]+", name) for name in names)
     assert [file.name for file in omniglot_zip.FILES] == [f"{name}.zip" for name in parts]
+
+
+def test_a_header_that_lies_about_the_size_cannot_fill_the_memory(tmp_path: Path, files: Files) -> None:
+    """Python's zipfile believes a header's size only after it has inflated the member."""
+    bomb = bytes(64 << 20)
+    files[BACKGROUND][FIRST] = bomb
+    path = write_zips(tmp_path, files, zipfile.ZIP_DEFLATED) / f"{BACKGROUND}.zip"
+    content = path.read_bytes()
+    for true, lie in ((len(bomb), 500), (zlib.crc32(bomb), zlib.crc32(bomb[:500]))):
+        assert content.count(true.to_bytes(4, "little")) == 2  # of the member and in the directory
+        content = content.replace(true.to_bytes(4, "little"), lie.to_bytes(4, "little"))
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert "wrong checksum" in refused(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
