@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from parmesan_cagem import files, sealed
+from parmesan_cagem import files, provenance, sealed
 
 SAVE_SECONDS = 30.0  # at most so much work is lost
 _PARTS = ("values", "done", "seconds")
@@ -69,11 +69,12 @@ class Ledger:
         self._saved = time.monotonic()
         self.warning: str | None = None
         self.devices = [device]
+        self._peak = 0
         if path is not None and path.exists():
             try:
                 arrays, facts = sealed.decode(sealed.read(path))
                 if facts.get("identity") == self._identity:
-                    self._arrays = arrays
+                    self._arrays, self._peak = arrays, facts["peak_memory_bytes"]
                     self.devices = [*(one for one in facts["devices"] if one != device), device]
             except sealed.Damaged as reason:
                 self.warning = f"{path} {reason}; the evaluation begins anew"
@@ -98,6 +99,10 @@ class Ledger:
         self._arrays[name] = array
         self.tick()
 
+    def peak_memory_bytes(self) -> int:
+        """Largest resident memory of all the processes that numbers in it took."""
+        return max(self._peak, provenance.peak_memory_bytes())
+
     def tick(self) -> None:
         """Save now and then."""
         if time.monotonic() - self._saved > SAVE_SECONDS:
@@ -116,7 +121,8 @@ class Ledger:
             return
         for name, table in self._tables.items():
             self._arrays.update({f"{name}/{part}": getattr(table, part) for part in _PARTS})
-        body = sealed.encode(self._arrays, {"identity": self._identity, "devices": self.devices})
+        facts = {"identity": self._identity, "devices": self.devices, "peak_memory_bytes": self.peak_memory_bytes()}
+        body = sealed.encode(self._arrays, facts)
         files.write_atomically(self._path, sealed.seal(body) + body)
 
     def __enter__(self) -> Ledger:

@@ -70,7 +70,7 @@ def finish(
         device="; ".join(ledger.devices),
         precision=engine.precision,
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        peak_memory_bytes=provenance.peak_memory_bytes(),
+        peak_memory_bytes=ledger.peak_memory_bytes(),
     )
     record = {**_training_fields(folder, trained, e, data, parts), **training, **fields}
     _keep_former(folder, record)

@@ -130,3 +130,12 @@ def test_the_devices_of_all_its_numbers_are_known(tmp_path):
     assert ledger.devices == ["other", "one"]
     with Ledger(path, {"weights": "b"}, "third") as ledger:
         assert ledger.devices == ["third"]
+
+
+def test_the_largest_process_counts(tmp_path, monkeypatch):
+    path = tmp_path / "evaluation.h5"
+    for peak in (300, 900, 200):
+        monkeypatch.setattr(ledgers.provenance, "peak_memory_bytes", lambda peak=peak: peak)
+        with Ledger(path) as ledger:
+            pass
+    assert ledger.peak_memory_bytes() == 900
