@@ -1,5 +1,7 @@
 """The arrays behind the pictures: of which weights they are, and when they are kept."""
 
+import json
+
 import figure_runs
 import numpy as np
 import pytest
@@ -63,3 +65,12 @@ def test_the_grid_is_the_square_that_holds_19_in_20(runs):
     inside = ((z2 >= low) & (z2 <= high)).all(axis=1)
     assert 0.93 <= inside.mean() <= 0.97
     assert grid["random"].shape == grid["conditional"].shape == (400, D)
+
+
+def test_figures_of_a_checkout_without_checkpoints_keep_their_captions(tmp_path):
+    from parmesan_cagem.commands.figures import _Studio
+
+    (tmp_path / "figure3.svg").write_text("<svg/>")
+    (tmp_path / "captions.json").write_text('{"figure3": {"runs": ["a"]}, "figure5": {"runs": ["gone"]}}')
+    _Studio(tmp_path).write_captions()
+    assert json.loads((tmp_path / "captions.json").read_text()) == {"figure3": {"runs": ["a"]}}

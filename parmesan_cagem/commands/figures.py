@@ -95,9 +95,15 @@ class _Studio:
         print(f"{name}: {used} -> {self._out / name}.svg, .png")
 
     def write_captions(self) -> None:
-        """captions.json: what each figure shows and of which runs, for the report, which shows no other."""
+        """captions.json: what each figure shows and of which runs, for the report, which shows no other.
+
+        A figure drawn earlier and not now (a fresh checkout has no checkpoints) stays, with its caption.
+        """
+        path = self._out / "captions.json"
+        former = files.read_json(path, "remove it") if path.exists() else {}
+        kept = {name: said for name, said in former.items() if (self._out / f"{name}.svg").exists()}
         if self._out.is_dir():
-            files.write_json(self._out / "captions.json", self._captions)
+            files.write_json(path, kept | self._captions)
 
 
 def _single(studio: _Studio, gallery: Gallery, run: Run, given: int) -> None:

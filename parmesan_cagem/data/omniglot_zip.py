@@ -186,7 +186,7 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
         raise UserError(f"{path}: not a zip file but looks like an HTML page; {_FIX}")
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
-    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, OverflowError, RuntimeError) as error:
         raise UserError(f"{path}: truncated, damaged or no zip file ({error}); {_FIX}") from error
     infos = archive.infolist()
     if len(infos) > MEMBERS:
@@ -206,8 +206,8 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
             # Not read(): it believes the header's size only after it has inflated up to a gigabyte.
             with archive.open(info) as file:
                 png = file.read(PNG_BYTES)
-        # RuntimeError: encrypted.
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+        # RuntimeError: encrypted, or of a version that zipfile does not know.
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
             raise UserError(f"{given} is damaged ({error or type(error).__name__}); {_FIX}") from error
         yield info.filename, png
 

@@ -129,7 +129,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], list[str]]] = {
     "truncated": (lambda c: c[: len(c) // 2], ["truncated, damaged or no zip"]),
     "no directory": (lambda c: c[:-30], ["truncated, damaged or no zip"]),
     "CRC": (lambda c: with_bytes(c, c.index(b"IDAT") + 6, b"\x00\xff\x00"), [FIRST, "is damaged", "Bad CRC-32"]),
-    "local header": (lambda c: with_bytes(c, 0, b"XXXX"), [FIRST, "is damaged"]),
+    "local header": (lambda c: with_bytes(c, 0, b"ABCD"), [FIRST, "is damaged"]),
     "size declared too small": (lambda c: with_bytes(c, central(c) + 24, b"\x09\0\0\0"), [FIRST, "is damaged"]),
     "size declared too large": (lambda c: with_bytes(c, central(c) + 24, b"\xff\xff\xff\x7f"), [FIRST, "2147483647"]),
     "no name": (lambda c: with_bytes(c, central(c) + 46, b"\0"), ["member ''", "is damaged"]),
