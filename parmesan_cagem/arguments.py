@@ -68,13 +68,20 @@ def default_name(e: Experiment) -> str:
     Only settings that shape the weights count, so that ``--resume`` with more epochs finds its run.
     """
     name = _stem(e)
-    named = {"labels": e.labels, "seed": e.seed, "dataset": e.dataset}
+    named = {"labels": e.labels, "seed": e.seed, "dataset": e.dataset, "model": e.model}
     plain = e.training_hash() == config.experiment(e.preset, **named).training_hash()
     return name if plain else f"{name}-{e.training_hash()[:8]}"
 
 
 def _stem(e: Experiment) -> str:
-    return f"{e.dataset}-{e.model}-{e.labels}-{e.preset}-s{e.seed}"
+    labels = [str(e.labels)] if e.model in config.WITH_Y else []
+    return "-".join([e.dataset, e.model, *labels, e.preset, f"s{e.seed}"])
+
+
+def title(e: Experiment) -> str:
+    """``CaGeM-100``, ``VAE``: the model's name as the paper writes it, with its labels if it can have some."""
+    name = "CaGeM" if e.model == "cagem" else e.model.upper()
+    return f"{name}-{e.labels}" if e.model in config.WITH_Y else name
 
 
 def _nearest(folder: Path, e: Experiment) -> Path:

@@ -18,12 +18,10 @@ from parmesan_cagem import objectives
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.engines import Arrays, Engine
 from parmesan_cagem.ledger import Ledger
-from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.models.networks import Model
 from parmesan_cagem.normalisation import RunningStatistics
 from parmesan_cagem.progress import Progress
 from parmesan_cagem.randomness import Purpose, noise
-
-TERMS = ("reconstruction", "KL_z1", "KL_z2", "KL_z2_sampled", "KL_y")
 
 
 class StreamingBound:
@@ -84,7 +82,7 @@ class Bounds:
 
 
 def importance_bounds(
-    model: CaGeM,
+    model: Model,
     e: Experiment,
     engine: Engine,
     images: NDArray[np.uint8],
@@ -113,20 +111,21 @@ def importance_bounds(
         A weight is NaN or Inf; names the image. Nothing is ever left out of a mean.
     """
     marginal = e.estimator == "marginal"
-    pairs_per_row = e.clusters if marginal else 1
-    rows = rows or max(1, engine.rows_per_call // pairs_per_row)
-    width = e.z1_dim + e.z2_dim * pairs_per_row + (0 if marginal else 1)
+    term_names = objectives.term_names(model) if marginal else ()
+    rows = rows or max(1, engine.rows_per_call // (model.classes if marginal else 1))
+    widths = noise_widths(model, given=not marginal)
+    width = sum(widths) + (0 if marginal else 1)
     # F_10 only where its blocks fill the draws: a block left over would break F_10 <= F_k for single images.
     ks = sorted({1, e.iw_samples} | ({10} if e.iw_samples % 10 == 0 else set()))
     names = ["F_1_marginal" if k == 1 and marginal else f"F_{k}" for k in ks]
-    columns = [*names, *(("F_1", *TERMS) if marginal else ())]
+    columns = [*names, *(("F_1", *term_names) if marginal else ())]
     table = (ledger or Ledger()).table(_table_name(e), int(indices.max()) + 1, len(columns))
     draws = min(e.iw_samples, max(1, min(50, rows)))
     # Every image has a stream of its own, so threads may draw at once: beside an accelerator, one would hold it up.
     todo = [block for block in blocks(len(images), max(1, rows // draws)) if not table.done[indices[block]].all()]
     total, left = len(images), sum(len(indices[block]) for block in todo)
     if todo:
-        call = _compile_marginal(model, e, engine) if marginal else _compile_sampled(model, engine)
+        call = _compile_marginal(model, engine) if marginal else _compile_sampled(model, engine)
     scale = e.iw_samples  # progress is counted in images x samples
     with (
         ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
@@ -136,7 +135,7 @@ def importance_bounds(
             clock = time.monotonic()
             streams = [noise(e.eval_seed, Purpose.EVALUATION, int(i)) for i in indices[block]]
             stream = StreamingBound(len(streams), ks)
-            sums = np.zeros((1 + len(TERMS), len(streams)))
+            sums = np.zeros((1 + len(term_names), len(streams)))
             for chunk in blocks(e.iw_samples, draws):
                 count = chunk.stop - chunk.start
                 drawn = threads.map(partial(_normals, shape=(count, width)), streams)
@@ -152,7 +151,7 @@ def importance_bounds(
             finished = [stream.bounds()[k] for k in ks] + ([*sums / e.iw_samples] if marginal else [])
             table.put(indices[block], np.stack(finished, axis=1), time.monotonic() - clock)
     values_of = dict(zip(columns, table.values[indices].T, strict=True))
-    terms = {name: values_of.pop(name) for name in (TERMS if marginal else ())}
+    terms = {name: values_of.pop(name) for name in term_names}
     order = [*(("F_1",) if marginal else ()), *names]
     return Bounds({name: values_of[name] for name in order}, terms, float(table.seconds[indices].sum()))
 
@@ -161,28 +160,36 @@ def _table_name(e: Experiment) -> str:
     return f"bounds/k {e.iw_samples}, {e.estimator}, batch norm {e.bn_eval}, seed {e.eval_seed}"
 
 
-def _compile_marginal(model: CaGeM, e: Experiment, engine: Engine) -> Callable[..., Arrays]:
-    x, eps_z1, eps_z2 = T.matrix("x"), T.matrix("eps_z1"), T.matrix("eps_z2")
-    terms = objectives.log_terms(model, x, eps_z1, eps_z2, RunningStatistics())
-    parts = objectives.decomposition(terms)
-    outputs = [objectives.log_weight(terms), objectives.bound(terms), *(parts[name] for name in TERMS)]
-    function = engine.function([x, eps_z1, eps_z2], outputs, "marginal weights")
+def noise_widths(model: Model, given: bool = False) -> list[int]:
+    """Normal numbers that one draw of an image takes, by variable: units, times K where each class has a sample."""
+    return [rows * units for rows, units in model.noise_shapes(1, given)]
 
-    def call(images: NDArray[np.float32], eps: NDArray[np.float32]) -> Arrays:
-        eps_2 = eps[:, e.z1_dim :].reshape(len(eps) * e.clusters, e.z2_dim)
-        return function(images, eps[:, : e.z1_dim], eps_2)
+
+def split_noise(model: Model, eps: NDArray[np.float32], given: bool = False) -> list[NDArray[np.float32]]:
+    """The numbers of N draws, (N, all), as the noise of every variable: (N, units), or (N*K, units)."""
+    parts = np.split(eps, np.cumsum(noise_widths(model, given))[:-1], axis=1)
+    return [part.reshape(-1, v.units) for part, v in zip(parts, model.variables, strict=True)]
+
+
+def _compile_marginal(model: Model, engine: Engine) -> Callable[..., Arrays]:
+    x, eps = T.matrix("x"), [T.matrix(f"eps_{v.name}") for v in model.variables]
+    terms = model.terms(x, eps, RunningStatistics())
+    outputs = [objectives.log_weight(terms), objectives.bound(terms), *objectives.decomposition(terms).values()]
+    function = engine.function([x, *eps], outputs, "marginal weights")
+
+    def call(images: NDArray[np.float32], drawn: NDArray[np.float32]) -> Arrays:
+        return function(images, *split_noise(model, drawn))
 
     return call
 
 
-def _compile_sampled(model: CaGeM, engine: Engine) -> Callable[..., Arrays]:
-    e = model.experiment
-    x, eps_z1, eps_z2, uniform = T.matrix("x"), T.matrix("eps_z1"), T.matrix("eps_z2"), T.vector("uniform")
-    output = objectives.sampled_log_weight(model, x, eps_z1, eps_z2, uniform, RunningStatistics())
-    function = engine.function([x, eps_z1, eps_z2, uniform], [output], "sampled weights")
+def _compile_sampled(model: Model, engine: Engine) -> Callable[..., Arrays]:
+    x, eps, uniform = T.matrix("x"), [T.matrix(f"eps_{v.name}") for v in model.variables], T.vector("uniform")
+    output = objectives.sampled_log_weight(model, x, eps, uniform, RunningStatistics())
+    function = engine.function([x, *eps, uniform], [output], "sampled weights")
 
-    def call(images: NDArray[np.float32], eps: NDArray[np.float32]) -> Arrays:
-        return function(images, eps[:, : e.z1_dim], eps[:, e.z1_dim : -1], ndtr(eps[:, -1]))
+    def call(images: NDArray[np.float32], drawn: NDArray[np.float32]) -> Arrays:
+        return function(images, *split_noise(model, drawn[:, :-1], given=True), ndtr(drawn[:, -1]))
 
     return call
 

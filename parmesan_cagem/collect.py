@@ -12,7 +12,7 @@ from parmesan_cagem.config import Experiment
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.ledger import Ledger
-from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.models.networks import Model
 from parmesan_cagem.normalisation import BatchNormLayer, Moments, RunningStatistics
 from parmesan_cagem.progress import Progress
 from parmesan_cagem.randomness import Purpose, noise
@@ -35,7 +35,7 @@ class _SumsOf(RunningStatistics):
 
 
 def collect_statistics(
-    model: CaGeM,
+    model: Model,
     e: Experiment,
     engine: Engine,
     images: NDArray,
@@ -68,17 +68,17 @@ def collect_statistics(
                 _set(layer, moments)
                 progress.advance(len(images))
                 continue
-            x, eps_z1, eps_z2 = T.matrix("x"), T.matrix("eps_z1"), T.matrix("eps_z2")
+            x, eps = T.matrix("x"), [T.matrix(f"eps_{v.name}") for v in model.variables]
             statistics = _SumsOf(layer)
-            get_output(layer, {model.x: x, model.eps_z1: eps_z1, model.eps_z2: eps_z2}, statistics=statistics)
-            function = engine.function([x, eps_z1, eps_z2], statistics.sums, f"collect {layer.name}")
+            inputs = {model.x: x, **{v.eps: drawn for v, drawn in zip(model.variables, eps, strict=True)}}
+            get_output(layer, inputs, statistics=statistics)
+            function = engine.function([x, *eps], statistics.sums, f"collect {layer.name}")
             count, first, second = 0.0, np.zeros(()), np.zeros(())
             for start in range(0, len(binary), ROWS):
                 rows = binary[start : start + ROWS].astype(np.float32)
                 draws = noise(e.eval_seed, Purpose.COLLECT, start)
-                eps_1 = draws.standard_normal((len(rows), e.z1_dim), dtype=np.float32)
-                eps_2 = draws.standard_normal((len(rows) * e.clusters, e.z2_dim), dtype=np.float32)
-                weight, total, squares = function(rows, eps_1, eps_2)
+                normals = [draws.standard_normal(s, dtype=np.float32) for s in model.noise_shapes(len(rows))]
+                weight, total, squares = function(rows, *normals)
                 count, first, second = count + float(weight), first + total, second + squares
                 progress.advance(len(rows))
             mean = first / count

@@ -14,6 +14,15 @@ from parmesan_cagem import engines
 from parmesan_cagem.errors import UserError
 
 CLASSES = {"mnist": 10, "omniglot": 50}
+WITH_Y = ("cagem", "adgm", "sdgm", "m2")  # a class y, summed over or given
+LAYERED = ("vae", "iwae", "lvae", "avae")  # L layers of Gaussian variables
+# What differs from Experiment's defaults with another model. ADGM's code: alpha = 0.1 N_u / N_l.
+MODELS: dict[str, dict[str, Any]] = {
+    "cagem": {},
+    **{name: {"labels": 0} for name in LAYERED},
+    "iwae": {"labels": 0, "train_iw": 50},
+    **{name: {"label_weight": "adgm:0.1"} for name in ("adgm", "sdgm", "m2")},
+}
 # What differs from Experiment's defaults, which are MNIST's. OMNIGLOT's pixels are probabilities already.
 DATASETS: dict[str, dict[str, Any]] = {"mnist": {}, "omniglot": {"labels": 500, "clusters": 50, "pixel_scale": 1.0}}
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState, which Lasagne draws its weights from
@@ -30,12 +39,16 @@ def option(
     above: float | None = None,
     below: float | None = None,
     role: str = "training",
+    models: tuple[str, ...] = (),
+    later: bool = False,
 ) -> Any:
     """Declare a field: ``source`` is its provenance; ``role`` says whether a resumed run may change it.
 
-    Roles: ``training`` shapes the weights and may never change; ``length`` and ``evaluation`` may.
+    Roles: ``training`` shapes the weights and may never change; ``length`` and ``evaluation`` may. ``models`` are those
+    that have the setting: all when empty. A ``later`` field did not exist in the first records: at its default it
+    leaves their hash alone.
     """
-    facts = {"help": help, "source": source, "choices": choices, "role": role}
+    facts = {"help": help, "source": source, "choices": choices, "role": role, "models": models, "later": later}
     return dataclasses.field(
         default=default, metadata={**facts, "minimum": minimum, "maximum": maximum, "above": above, "below": below}
     )
@@ -49,12 +62,26 @@ class Experiment:
     preset: str = option(
         "paper", "set of defaults that the other flags change", choices=("paper", "short", "demo", "smoke")
     )
-    model: str = option("cagem", "model", choices=("cagem",))
+    model: str = option(
+        "cagem",
+        "cagem; without labels vae, iwae (vae with --train-iw above 1), lvae (ladder), avae (auxiliary); with a class "
+        "adgm (auxiliary), sdgm (its skip variant), m2",
+        "paper Tables 1 to 3",
+        choices=tuple(MODELS),
+    )
     labels: int = option(
-        100, "labelled images, evenly per class; 0 builds no labelled pass", "paper section 5", minimum=0
+        100,
+        "labelled images, evenly per class; 0 builds no labelled pass",
+        "paper section 5",
+        minimum=0,
+        models=WITH_Y,
     )
     clusters: int = option(
-        10, "K, values of y; must equal the classes when there are labels", "paper Table 1", minimum=2
+        10,
+        "K, values of y; must equal the classes when there are labels",
+        "paper Table 1",
+        minimum=2,
+        models=WITH_Y,
     )
     seed: int = option(1, "seed of weights, noise, batches and binarisation", minimum=0, maximum=MAX_SEED)
     label_seed: int = option(1, "seed that chooses the labelled images", minimum=0, maximum=MAX_SEED)
@@ -62,16 +89,29 @@ class Experiment:
     # model
     widths: str = option(
         "nodes",
-        "hidden widths: nodes = wide-wide around z1 and x, narrow-narrow around z2; tapered = wide-narrow everywhere",
-        "paper section 5, two readings",
-        choices=("nodes", "tapered"),
+        "hidden widths: nodes = wide-wide around z1 and x, narrow-narrow above; tapered = wide-narrow everywhere; "
+        "doubled = wide, wide/2, wide/4 ... from x upwards, 1024-512-256-128-64; ladder = half of that, as LVAE's",
+        "paper section 5, two readings; LVAE section 3",
+        choices=("nodes", "tapered", "doubled", "ladder"),
+    )
+    layers: int = option(
+        2,
+        "L, layers of Gaussian variables: z1-dim, z2-dim, then half of the one below (5: 64-32-16-8-4)",
+        "paper Table 1",
+        minimum=1,
+        maximum=10,
+        models=LAYERED,
+        later=True,
     )
     wide: int = option(1024, "units of the wide hidden layers", "paper section 5", minimum=1)
     narrow: int = option(512, "units of the narrow hidden layers", "paper section 5", minimum=1)
     z1_dim: int = option(64, "dimensions of z1", "paper section 5", minimum=1)
     z2_dim: int = option(32, "dimensions of z2 (2 for Figure 3)", "paper section 5", minimum=1)
-    skip: bool = option(True, "skip connection from x to z2 in q(z2|x,y,z1)", "paper section 3.1")
-    y_edge_scale: float = option(1.0, "factor on the initial weights of the edges that leave y", above=0)
+    a_dim: int = option(
+        64, "dimensions of each auxiliary variable", minimum=1, models=("adgm", "sdgm", "avae"), later=True
+    )
+    skip: bool = option(True, "skip connection from x to z2 in q(z2|x,y,z1)", "paper section 3.1", models=("cagem",))
+    y_edge_scale: float = option(1.0, "factor on the initial weights of the edges that leave y", above=0, models=WITH_Y)
 
     # batch normalisation
     bn_epsilon: float = option(1e-4, "added to the variance", "Lasagne", above=0)
@@ -80,9 +120,13 @@ class Experiment:
         "unlabelled",
         "statistics of the labelled pass: the unlabelled ones of the same step, or its own (leaks the label set)",
         choices=("unlabelled", "own"),
+        models=WITH_Y,
     )
     class_bn: str = option(
-        "uniform", "weight of the K rows of an image in batch statistics: equal, or q(y|z1,x)", choices=("uniform", "q")
+        "uniform",
+        "weight of the K rows of an image in batch statistics: equal, or q(y|z1,x)",
+        choices=("uniform", "q"),
+        models=WITH_Y,
     )
     bn_eval: str = option(
         "ema",
@@ -97,17 +141,36 @@ class Experiment:
         "paper: the cross-entropies update theta_y and phi_y only; full: every parameter (ablation)",
         "paper section 4",
         choices=("paper", "full"),
+        models=("cagem",),
     )
     label_weight: str = option(
         "10",
         "weight w_q of mean H_q per minibatch: a number, paper:BETA = BETA (N_u+N_l)/N_u, or adgm:BETA = BETA N_u/N_l",
-        "paper section 4 gives no beta; 10 from a prototype",
+        "paper section 4 gives no beta; 10 from a prototype; adgm:0.1 for adgm, sdgm and m2, as ADGM code",
+        models=WITH_Y,
     )
-    label_weight_p: str = option("same", "weight w_p of mean H_p: as --label-weight, or same")
+    label_weight_p: str = option("same", "weight w_p of mean H_p: as --label-weight, or same", models=("cagem",))
+    labelled_bound: float = option(
+        1.0,
+        "weight of the mean bound on log p(x_l, y_l) per minibatch",
+        "ADGM code; its sums read N_l / N_u",
+        minimum=0,
+        models=("adgm", "sdgm", "m2"),
+        later=True,
+    )
     warmup_epochs: int = option(
         100, "epochs over which the temperature rises from 0 to 1; 0: none", "paper section 5", minimum=0
     )
-    train_iw: int = option(1, "importance-weighted samples in training; 1 is the paper's F", "paper Table 1", minimum=1)
+    train_iw: int = option(
+        1, "samples of each image in training; 1 is the paper's F (iwae: 50)", "paper Table 1, IW", minimum=1
+    )
+    iw_objective: str = option(
+        "weighted",
+        "of several samples: weighted = log of the mean weight (IWAE); averaged = mean of their bounds F (Burda's VAE)",
+        "Burda et al. (2015a), Table 1",
+        choices=("weighted", "averaged"),
+        later=True,
+    )
 
     # optimiser
     epochs: int = option(1000, "passes over the unlabelled images", "unknown; ADGM code 1000", minimum=1, role="length")
@@ -146,6 +209,7 @@ class Experiment:
         "paper section 3.1",
         choices=("marginal", "sampled"),
         role="evaluation",
+        models=WITH_Y,
     )
     class_draws: int = option(100, "draws averaged in the classifiers' probabilities", minimum=1, role="evaluation")
 
@@ -167,6 +231,7 @@ class Experiment:
         _check_fields(self)
         for name in ("label_weight", "label_weight_p"):  # 10 and 10.0 are one setting
             object.__setattr__(self, name, _plain_weight(getattr(self, name)))
+        self._check_model()
         self._check_labels()
         if self.dataset == "omniglot" and self.pixel_scale != 1:
             raise UserError(
@@ -191,6 +256,38 @@ class Experiment:
 
     def _labelled_rows(self) -> int:
         return min(self.labelled_batch_size, self.labels)
+
+    def _check_model(self) -> None:
+        weighted = self.train_iw > 1 and self.iw_objective == "weighted"
+        if self.model == "vae" and weighted:  # one setting, one name
+            object.__setattr__(self, "model", "iwae")
+        if self.model == "iwae" and not weighted:
+            raise UserError(
+                f"--model iwae --train-iw {self.train_iw} --iw-objective {self.iw_objective}: that is no "
+                f"importance-weighted bound; use --model vae, or --train-iw above 1 with --iw-objective weighted"
+            )
+        if self.labels and self.model not in WITH_Y:
+            raise UserError(f"--labels {self.labels}: --model {self.model} has no classes; use --labels 0")
+        usual = {**DATASETS[self.dataset], **MODELS[self.model]}
+        for field in dataclasses.fields(self):
+            has, value = field.metadata["models"], getattr(self, field.name)
+            if has and self.model not in has and value not in (field.default, usual.get(field.name)):
+                flag = "--" + field.name.replace("_", "-")
+                raise UserError(
+                    f"{flag} {value}: --model {self.model} has no such setting ({', '.join(has)} have); leave it out"
+                )
+
+    @property
+    def latent_units(self) -> tuple[int, ...]:
+        """Dimensions of z1 to zL.
+
+        Examples
+        --------
+        >>> Experiment(model="lvae", labels=0, layers=5).latent_units
+        (64, 32, 16, 8, 4)
+        """
+        upper = [max(1, self.z2_dim // 2**level) for level in range(self.layers - 1)]
+        return (self.z1_dim, *upper)
 
     def _check_labels(self) -> None:
         classes = CLASSES[self.dataset]
@@ -233,12 +330,15 @@ class Experiment:
 
     def training_hash(self) -> str:
         """SHA-256 over the settings that shape the weights (role ``training``)."""
-        kept = {k: v for k, v in self.to_dict().items() if k not in MAY_CHANGE}
+        kept = {k: v for k, v in self.to_dict().items() if k not in MAY_CHANGE and (k not in LATER or v != LATER[k])}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 # What `--resume` may change: the run's length and its evaluation.
 MAY_CHANGE = frozenset(f.name for f in dataclasses.fields(Experiment) if f.metadata["role"] != "training")
+
+# Settings that runs of older versions lack, and what their absence means.
+LATER = {f.name: f.default for f in dataclasses.fields(Experiment) if f.metadata["later"]}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -272,7 +372,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def experiment(preset: str, **changes: Any) -> Experiment:
-    """The data set's defaults, the preset's settings, then ``changes``.
+    """The defaults of the data set and of the model, the preset's settings, then ``changes``.
 
     Examples
     --------
@@ -283,19 +383,21 @@ def experiment(preset: str, **changes: Any) -> Experiment:
     """
     if preset not in PRESETS:
         raise UserError(f"--preset {preset}: unknown; choose one of {', '.join(PRESETS)}")
-    defaults = DATASETS.get(changes.get("dataset", "mnist"), {})  # an unknown one is Experiment's to refuse
+    # Unknown ones are Experiment's to refuse.
+    defaults = {**DATASETS.get(changes.get("dataset", "mnist"), {}), **MODELS.get(changes.get("model", "cagem"), {})}
     return Experiment.from_dict({**defaults, **PRESETS[preset], **changes, "preset": preset})
 
 
-def usual(preset: str, dataset: str) -> dict[str, Any]:
-    """Every setting as a preset has it on a data set.
+def usual(preset: str, dataset: str, model: str = "cagem") -> dict[str, Any]:
+    """Every setting as a preset has it on a data set, with a model.
 
     Examples
     --------
     >>> usual("short", "omniglot")["clusters"], usual("short", "omniglot")["epochs"]
     (50, 60)
     """
-    return {**Experiment().to_dict(), **DATASETS.get(dataset, {}), **PRESETS[preset], "preset": preset}
+    differences = {**DATASETS.get(dataset, {}), **MODELS.get(model, {}), **PRESETS[preset]}
+    return {**Experiment().to_dict(), **differences, "preset": preset, "model": model}
 
 
 def _weight(flag: str, text: str, unlabelled: int, labelled: int) -> float:

@@ -1,4 +1,4 @@
-"""Log-densities in nats, as Theano expressions: the five that CaGeM needs."""
+"""Log-densities in nats, as Theano expressions: all that the models need."""
 
 from __future__ import annotations
 
@@ -67,3 +67,9 @@ def kl_normal(
     """``KL[N(mu, sigma^2) || N(mu_0, sigma_0^2)]`` summed over the last axis: (..., D) -> (...), nats."""
     ratio = T.exp(2 * (log_sigma - log_sigma_0))
     return 0.5 * T.sum(ratio + T.sqr((mu - mu_0) * T.exp(-log_sigma_0)) - 1 - 2 * (log_sigma - log_sigma_0), axis=-1)
+
+
+def cross_entropy(log_probabilities: TensorVariable, y: TensorVariable) -> TensorVariable:
+    """``H = - log p(y_l|x_l)`` of every labelled image: (B, K), integer (B,) -> (B,), nats."""
+    one_hot = T.eq(T.arange(log_probabilities.shape[1]).dimshuffle("x", 0), y.dimshuffle(0, "x"))
+    return -T.sum(T.switch(one_hot, log_probabilities, 0), axis=1)

@@ -33,11 +33,12 @@ def means(sizes: Mapping[str, int], sums: NDArray[np.float64], steps: int) -> di
 
 def summary(entry: Mapping[str, Any]) -> str:
     """One line of an epoch for the terminal."""
+    kl = [name.removeprefix("KL_") for name in entry if name.startswith("KL_") and not name.endswith("_sampled")]
     words = [
         f"epoch {entry['epoch']}: F {entry['F']:.2f} nats (temperature {entry['temperature']:.2f})",
-        f"KL z1 {entry['KL_z1']:.1f} z2 {entry['KL_z2']:.1f} y {entry['KL_y']:.2f}",
+        "KL " + " ".join(f"{name} {entry[f'KL_{name}']:.{2 if name == 'y' else 1}f}" for name in kl),
     ]
-    if "H_q" in entry:
-        words.append(f"H_q {entry['H_q']:.3f} H_p {entry['H_p']:.3f}")
-    words.append(f"smallest cluster {min(entry['usage']):.1%}")
+    entropies = [f"{name} {entry[name]:.3f}" for name in ("H_q", "H_p") if name in entry]
+    words += [" ".join(entropies)] if entropies else []
+    words += [f"smallest cluster {min(entry['usage']):.1%}"] if "usage" in entry else []
     return ", ".join([*words, f"{entry['seconds']:.0f} s"])

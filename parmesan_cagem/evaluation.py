@@ -20,7 +20,7 @@ from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.ledger import Ledger
-from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.models.networks import Model
 from parmesan_cagem.partition import Partition, evaluated
 
 
@@ -50,7 +50,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: CaGeM,
+    model: Model,
     e: Experiment,
     dataset: Dataset,
     partition: Partition,
@@ -87,6 +87,7 @@ def evaluate(
 def record_fields(evaluation: Evaluation, e: Experiment, dataset: Dataset) -> dict[str, Any]:
     """The evaluation's part of a run record (``record.schema.json``); ``eval`` still lacks its provenance."""
     classes, labels = evaluation.classes, dataset.test_labels
+    classifiers = classes[0].classifiers
 
     def mean(of: Callable[[Classification], Any]) -> Any:
         return np.mean([of(one) for one in classes], axis=0).tolist()
@@ -94,7 +95,16 @@ def record_fields(evaluation: Evaluation, e: Experiment, dataset: Dataset) -> di
     def confusion(which: str) -> NDArray[np.int64]:
         return np.sum([one.confusion(which, labels, dataset.classes) for one in classes], axis=0)
 
-    labelled = e.labels > 0
+    def by_classifier(of: Callable[[Classification, str], float], name: str) -> Any:
+        """None for a classifier that the model lacks, and without labels."""
+        return mean(lambda one: of(one, name)) if e.labels and name in classifiers else None
+
+    def error(one: Classification, name: str) -> float:
+        return one.error(name, labels)
+
+    def entropy(one: Classification, name: str) -> float:
+        return one.cross_entropy(name, labels)
+
     first = evaluation.bounds[0]
     return {
         "eval": {
@@ -111,18 +121,23 @@ def record_fields(evaluation: Evaluation, e: Experiment, dataset: Dataset) -> di
         },
         "bounds": {name: _mean_and_error([one.bounds[name] for one in evaluation.bounds]) for name in first.bounds},
         "terms": {name: float(np.mean([one.terms[name] for one in evaluation.bounds])) for name in first.terms} or None,
-        "error_q": mean(lambda one: one.error("q_y", labels)) if labelled else None,
-        "error_p": mean(lambda one: one.error("p_y", labels)) if labelled else None,
+        "error_q": by_classifier(error, "q"),
+        "error_p": by_classifier(error, "p"),
         "test": {
-            "H_q": mean(lambda one: one.cross_entropy("q_y", labels)) if labelled else None,
-            "H_p": mean(lambda one: one.cross_entropy("p_y", labels)) if labelled else None,
-            "expected_log_p_y": mean(lambda one: one.expected_log_p_y.mean()),
+            "H_q": by_classifier(entropy, "q"),
+            "H_p": by_classifier(entropy, "p"),
+            "expected_log_p_y": mean(_expected_log_p_y) if classifiers else None,
         },
         "active_units": classes[0].active_units(),
-        "cluster_usage": mean(lambda one: one.usage()),
-        "clustering": agreement(confusion("q_y")),
-        "confusion": {name: confusion(f"{name}_y").tolist() for name in ("q", "p")},
+        "cluster_usage": mean(lambda one: one.usage()) if classifiers else [],
+        "clustering": agreement(confusion("q")) if classifiers else None,
+        "confusion": {name: confusion(name).tolist() for name in classifiers} or None,
     }
+
+
+def _expected_log_p_y(one: Classification) -> float:
+    assert one.expected_log_p_y is not None
+    return float(one.expected_log_p_y.mean())
 
 
 def _mean_and_error(by_seed: Sequence[NDArray[np.float64]]) -> dict[str, Any]:

@@ -62,10 +62,12 @@ class BatchNormLayer(lasagne.layers.MergeLayer):
     def get_output_shape_for(self, input_shapes: Sequence[tuple]) -> tuple:
         return input_shapes[0]
 
-    def get_output_for(self, inputs: Sequence[TensorVariable], statistics: Statistics, **kwargs: Any) -> TensorVariable:
+    def get_output_for(
+        self, inputs: Sequence[TensorVariable], statistics: Statistics, classes: str = "all", **kwargs: Any
+    ) -> TensorVariable:
         rows = inputs[0]  # (rows, H)
         weights = None
-        if len(inputs) == 2:
+        if len(inputs) == 2 and classes == "all":  # with a class given, a row is an image
             q_y = disconnected_grad(T.exp(log_softmax(inputs[1])))  # (B, K)
             weights = T.flatten(q_y)  # (B*K,)
         mean, variance = statistics.moments(self, rows, weights)  # (H,), (H,)

@@ -8,7 +8,7 @@ from typing import Any
 
 from parmesan_cagem import arguments, engines, files, provenance
 from parmesan_cagem.arguments import Job
-from parmesan_cagem.config import MAY_CHANGE, Experiment
+from parmesan_cagem.config import LATER, MAY_CHANGE, Experiment
 from parmesan_cagem.data import load
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.partition import evaluated, partition
@@ -50,20 +50,22 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
     evaluated(data, e)
     engines.check(e.engine)
     settings = e.to_dict()
-    opened = RunFolder.open(job.folder, settings, MAY_CHANGE) if job.resume else RunFolder.create(job.folder, settings)
+    if job.resume:
+        opened = RunFolder.open(job.folder, settings, MAY_CHANGE, LATER)
+    else:
+        opened = RunFolder.create(job.folder, settings)
     with opened as folder:
         # Theano takes seconds to import: not before the user's mistakes are found.
-        from parmesan_cagem import recording, trained
-        from parmesan_cagem.models.cagem import CaGeM
+        from parmesan_cagem import models, recording, trained
         from parmesan_cagem.training import Trainer
 
         files.write_json(
             folder.path / "labels.json", {"indices": parts.labelled.tolist(), "sha256": parts.labelled_sha256}
         )
-        _say(job, f"{e.model.upper()}-{e.labels} on {e.dataset}: {data.source}; {folder.path}")
+        _say(job, f"{arguments.title(e)} on {e.dataset}: {data.source}; {folder.path}")
         _say(job, "versions: " + ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))
         engine = engines.get(e.engine, e.devices, e.precision)
-        model = CaGeM(e, data.train_images.shape[1])
+        model = models.build(e, data.train_images.shape[1])
         duration = "a minute or two the first time" if e.engine == "c" else "about ten seconds"
         _say(job, f"compiling the training graph for engine {e.engine} ({duration})")
         trainer = Trainer(e, data, parts, model, engine, folder, signals, job.quiet)

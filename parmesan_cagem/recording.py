@@ -18,7 +18,7 @@ from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.partition import Partition
 from parmesan_cagem.report.figures import save_grid
 from parmesan_cagem.runfolder import RunFolder
-from parmesan_cagem.sampling import class_conditional
+from parmesan_cagem.sampling import samples
 from parmesan_cagem.trained import Trained
 
 LEDGER, SAMPLES, FORMER = "evaluation.h5", "samples.png", "record.former-{}.json"
@@ -75,7 +75,7 @@ def finish(
     record = {**_training_fields(folder, trained, e, data, parts), **training, **fields}
     _keep_former(folder, record)
     records.write(folder.record_path, record)
-    save_grid(class_conditional(trained.model, e, engine, 10, e.eval_seed), folder.path / SAMPLES)
+    save_grid(samples(trained.model, engine, 10, e.eval_seed), folder.path / SAMPLES)
     return record
 
 
@@ -84,6 +84,7 @@ def _training_fields(
 ) -> dict[str, Any]:
     facts, n_u, n_l = trained.facts, len(parts.unlabelled), len(parts.labelled)
     w_q, w_p = e.label_weights(n_u, n_l) if n_l else (None, None)
+    w_p = w_p if "p" in trained.model.classifiers else None
     return {
         "schema_version": records.SCHEMA_VERSION,
         "name": folder.path.name,
@@ -120,7 +121,7 @@ def _warnings(trained: Trained, e: Experiment) -> list[str]:
     if trained.facts["step"]:
         warnings.append(f"the weights are from the middle of epoch {trained.facts['epoch'] + 1}")
     if e.class_draws < FEW_DRAWS:
-        warnings.append(f"active units of z2 come from {e.class_draws} draws; fewer than {FEW_DRAWS} count too many")
+        warnings.append(f"active units come from {e.class_draws} draws; fewer than {FEW_DRAWS} count too many")
     return warnings
 
 
@@ -176,10 +177,10 @@ def print_results(record: dict[str, Any], folder: RunFolder) -> None:
     bound = record["bounds"][f"F_{k}"]
     spread = "" if bound["standard_error"] is None else f" +- {bound['standard_error']:.2f}"
     print(f"bound      F_{k} = {bound['mean']:.2f}{spread} nats, on {record['eval']['images']} test images")
-    if record["error_q"] is not None:
-        errors = f"q(y|x) {record['error_q']:.2f} %, p(y|x) {record['error_p']:.2f} %"
-        print(f"test error {errors}, on {record['eval']['error_images']} images")
-    else:
+    errors = [f"{name}(y|x) {record[f'error_{name}']:.2f} %" for name in "qp" if record[f"error_{name}"] is not None]
+    if errors:
+        print(f"test error {', '.join(errors)}, on {record['eval']['error_images']} images")
+    elif record["clustering"]:
         agreement = record["clustering"]
         print(f"clusters   purity {agreement['purity']:.3f}, NMI {agreement['nmi']:.3f} with the classes")
     print(f"samples    {folder.path / SAMPLES}")

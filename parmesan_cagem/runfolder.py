@@ -63,7 +63,9 @@ class RunFolder:
         return run
 
     @classmethod
-    def open(cls, path: Path, config: Mapping[str, Any], may_change: frozenset[str]) -> RunFolder:
+    def open(
+        cls, path: Path, config: Mapping[str, Any], may_change: frozenset[str], later: Mapping[str, Any] | None = None
+    ) -> RunFolder:
         """Open the folder of a run to go on with it.
 
         Parameters
@@ -74,6 +76,8 @@ class RunFolder:
             The settings of now; they replace config.json.
         may_change : frozenset of str
             The keys in which they may differ from those the run began with.
+        later : mapping, optional
+            Keys that a run of an older version lacks, and what their absence means.
 
         Raises
         ------
@@ -85,7 +89,7 @@ class RunFolder:
             raise UserError(f"--resume: no run in {path} (no config.json); check --out and --name, or omit --resume")
         run = cls(path)
         with run._closed_on_error():
-            before = run.read_config()
+            before = {**(later or {}), **run.read_config()}
             now = json.loads(files.to_json(dict(config)))  # tuples are lists in config.json
             changed = [
                 f"{key} was {_show(before, key)}, now {_show(now, key)}"

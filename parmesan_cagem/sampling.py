@@ -1,48 +1,51 @@
-"""Images from the generative model, with the class given."""
+"""Images from the generative model, a row for every class or of the prior alone."""
 
 from __future__ import annotations
 
 import numpy as np
 import theano.tensor as T
-from lasagne.layers import get_output
 from numpy.typing import NDArray
 
 from parmesan_cagem import densities
-from parmesan_cagem.config import Experiment
 from parmesan_cagem.engines import Engine
-from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.models.networks import Model
 from parmesan_cagem.normalisation import RunningStatistics
 from parmesan_cagem.randomness import Purpose, generator
 
 CANDIDATES = 1000
+ROWS_WITHOUT_CLASSES = 10
 
 
-def class_conditional(model: CaGeM, e: Experiment, engine: Engine, per_class: int, seed: int) -> NDArray[np.float32]:
-    """Draw ``z2 ~ p(z2|y)``, ``z1 ~ p(z1|y,z2)`` and return the means of ``p(x|y,z1)``, for every class y.
+def samples(model: Model, engine: Engine, per_row: int, seed: int) -> NDArray[np.float32]:
+    """Draw every variable given those above it; return the means of p(x|.), a row for every class y if there is one.
 
-    p(z2|y) is proportional to p(y|z2) p(z2): z2 is resampled from 1,000 draws of the prior with weights p(y|z2). (The
-    paper only fixes y; a z2 of another cluster would then meet a y that p(z1|y,z2) has hardly been trained on.)
+    With CaGeM ``z2 ~ p(z2|y)``, proportional to p(y|z2) p(z2): z2 is resampled from 1,000 draws of the prior with
+    weights p(y|z2). (The paper only fixes y; a z2 of another cluster would then meet a y that p(z1|y,z2) has hardly
+    been trained on.) The top variable of every other model is drawn from its prior.
 
     Returns
     -------
-    (K, per_class, D) float32
-        Pixel probabilities.
+    (K, per_row, D) float32
+        Pixel probabilities; (10, per_row, D) without y.
     """
     draws = generator(seed, Purpose.SAMPLES)
-    y, z2, eps = T.matrix("y"), T.matrix("z2"), T.matrix("eps_z1")
-    running = {"statistics": RunningStatistics(), "classes": "given"}
-    p_y = T.exp(densities.log_softmax(get_output(model.p_y, {model.z2: z2}, **running)))  # (N, K)
-    known = {model.z2: z2, model.y: y}
-    mu, log_sigma = get_output(list(model.p_z1), known, **running)  # (N, z1) each
-    z1 = mu + T.exp(log_sigma) * eps
-    x = T.nnet.sigmoid(get_output(model.p_x, {**known, model.z1: z1}, **running))  # (N, D)
-    clusters = engine.function([z2], [p_y], "p(y|z2)")
-    decode = engine.function([y, z2, eps], [x], "p(x|y,z1), z1 ~ p(z1|y,z2)")
-
-    candidates = draws.standard_normal((CANDIDATES, e.z2_dim), dtype=np.float32)
-    weights = np.asarray(clusters(candidates)[0], dtype=np.float64) + 1e-12  # a cluster without any z2 still gets some
-    chosen = [draws.choice(CANDIDATES, per_class, p=w / w.sum()) for w in weights.T]
-    classes = np.repeat(np.eye(e.clusters, dtype=np.float32), per_class, axis=0)
-    noise = draws.standard_normal((len(classes), e.z1_dim), dtype=np.float32)
-    images = decode(classes, candidates[np.concatenate(chosen)], noise)[0]
-    return images.reshape(e.clusters, per_class, model.x_dim)
+    *lower, top = model.variables
+    rows = model.classes if model.q_y is not None else ROWS_WITHOUT_CLASSES
+    z = T.matrix(top.name)
+    logits = model.class_logits(z, RunningStatistics())
+    if logits is None:
+        highest = draws.standard_normal((rows * per_row, top.units), dtype=np.float32)
+    else:
+        clusters = engine.function([z], [T.exp(densities.log_softmax(logits))], f"p(y|{top.name})")
+        candidates = draws.standard_normal((CANDIDATES, top.units), dtype=np.float32)
+        weights = (
+            np.asarray(clusters(candidates)[0], dtype=np.float64) + 1e-12
+        )  # a cluster without any z still gets some
+        chosen = [draws.choice(CANDIDATES, per_row, p=w / w.sum()) for w in weights.T]
+        highest = candidates[np.concatenate(chosen)]
+    noise = [draws.standard_normal((rows * per_row, v.units), dtype=np.float32) for v in reversed(lower)][::-1]
+    eps, y = [T.matrix(f"eps_{v.name}") for v in model.variables], T.matrix("y")
+    classes = [np.repeat(np.eye(rows, dtype=np.float32), per_row, axis=0)] if model.q_y is not None else []
+    pixels = model.generate(eps, RunningStatistics(), y if classes else None)
+    decode = engine.function([*([y] if classes else []), *eps], [T.nnet.sigmoid(pixels)], "p(x|.)")
+    return decode(*classes, *noise, highest)[0].reshape(rows, per_row, model.x_dim)

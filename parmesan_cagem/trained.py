@@ -16,7 +16,7 @@ from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 
 if TYPE_CHECKING:  # Theano, which identify does without
-    from parmesan_cagem.models.cagem import CaGeM
+    from parmesan_cagem.models.networks import Model
 
 _WEIGHTS = "weights/"  # of the names that training_step gives to the arrays of a checkpoint
 _PIXELS = "weights/p_x.logits.b"
@@ -32,7 +32,7 @@ class Trained:
         The run's.
     experiment : Experiment
         The settings it was trained with.
-    model : CaGeM
+    model : Model
     facts : dict
         The checkpoint's plain values: ``epoch``, ``seconds``, ``started``, ``notes`` ...
     sha256 : str
@@ -43,7 +43,7 @@ class Trained:
 
     folder: Path
     experiment: Experiment
-    model: CaGeM
+    model: Model
     facts: dict[str, Any]
     sha256: str
     warnings: tuple[str, ...]
@@ -57,12 +57,12 @@ def load(folder: Path) -> Trained:
     UserError
         There is no sound checkpoint, or it belongs to another version of the model.
     """
-    from parmesan_cagem.models.cagem import CaGeM
+    from parmesan_cagem import models
 
     folder = Path(folder)
     saved, weights = _read(folder)
     experiment = Experiment.from_dict(saved.attributes["config"])
-    model = CaGeM(experiment, len(saved.arrays[_PIXELS]))
+    model = models.build(experiment, len(saved.arrays[_PIXELS]))
     restore(model, weights, saved.path)
     return Trained(folder, experiment, model, saved.attributes, _digest(weights), saved.warnings)
 
@@ -103,7 +103,7 @@ def _read(folder: Path) -> tuple[checkpoint.Checkpoint, dict[str, np.ndarray]]:
     return saved, weights
 
 
-def restore(model: CaGeM, weights: Mapping[str, np.ndarray], path: Path) -> None:
+def restore(model: Model, weights: Mapping[str, np.ndarray], path: Path) -> None:
     """Set every parameter and running average of ``model``, by name.
 
     Raises

@@ -19,7 +19,7 @@ from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.models.networks import Model
 from parmesan_cagem.monitor import compile_monitor
 from parmesan_cagem.partition import Partition
 from parmesan_cagem.progress import Progress
@@ -84,7 +84,7 @@ class Trainer:
         experiment: Experiment,
         dataset: Dataset,
         partition: Partition,
-        model: CaGeM,
+        model: Model,
         engine: Engine,
         folder: RunFolder,
         signals: Signals,
@@ -105,7 +105,7 @@ class Trainer:
             e.label_weights(len(partition.unlabelled), max(len(labelled), 1)),
             labels[labelled],
         )
-        self._sizes = {name: e.clusters if v.ndim else 1 for name, v in self.step.outputs.items()}
+        self._sizes = {name: model.classes if v.ndim else 1 for name, v in self.step.outputs.items()}
         self._run_block = engine.steps(
             self.step.inputs, list(self.step.outputs.values()), self.step.updates.items(), "train"
         )

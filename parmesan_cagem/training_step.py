@@ -14,7 +14,7 @@ from theano.tensor.var import TensorVariable
 
 from parmesan_cagem import densities, objectives
 from parmesan_cagem.config import Experiment
-from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.models.networks import Model
 from parmesan_cagem.normalisation import BatchStatistics, GivenStatistics, running_average_updates
 from parmesan_cagem.randomness import NamedStreams
 
@@ -42,7 +42,7 @@ class TrainingStep:
 
 
 def build(
-    model: CaGeM,
+    model: Model,
     experiment: Experiment,
     unlabelled: np.ndarray,
     labelled: np.ndarray | None,
@@ -56,7 +56,8 @@ def build(
     unlabelled, labelled : ndarray
         Images (N, D), uint8 (or float32); ``labelled`` is None with ``--labels 0``: no labelled pass is then built.
     label_weights : tuple of float
-        (w_q, w_p): per step, maximise ``mean_u F - w_q mean_l H_q - w_p mean_l H_p``.
+        (w_q, w_p): per step, maximise ``mean_u F - w_q mean_l H_q - w_p mean_l H_p``; of these terms a model has those
+        that its ``labelled`` gives, and a bound on log p(x_l, y_l) counts with ``labelled_bound``.
     labels : ndarray
         (N_l,) integers.
     """
@@ -64,21 +65,14 @@ def build(
     streams = NamedStreams(e.seed)
     temperature, rate = T.scalar("temperature"), T.scalar("learning_rate")
     batch = T.ivector("batch")
-    rows = e.batch_size * e.train_iw
 
     x = _binary_batch(unlabelled, batch, e, streams, "binarise", e.batch_size)  # (B, D)
     if e.train_iw > 1:
         x = T.extra_ops.repeat(x, e.train_iw, axis=0)  # (B*S, D)
     statistics = BatchStatistics()
-    terms = objectives.log_terms(
-        model,
-        x,
-        streams.normal("eps_z1", (rows, e.z1_dim)),
-        streams.normal("eps_z2", (rows * e.clusters, e.z2_dim)),
-        statistics,
-    )
+    terms = model.terms(x, _noise(model, streams, model.noise_shapes(e.batch_size * e.train_iw)), statistics)
     outputs: OrderedDict[str, TensorVariable] = OrderedDict()
-    if e.train_iw == 1:
+    if e.train_iw == 1 or e.iw_objective == "averaged":
         objective = T.mean(objectives.bound(terms, temperature))
     else:
         weights = T.reshape(objectives.log_weight(terms, temperature), (e.batch_size, e.train_iw))
@@ -87,7 +81,8 @@ def build(
     outputs["F"] = T.mean(objectives.bound(terms))
     for name, term in objectives.decomposition(terms).items():
         outputs[name] = T.mean(term)
-    outputs["usage"] = T.mean(T.exp(terms.q_y), axis=0)  # (K,)
+    if "y" in terms.latents:
+        outputs["usage"] = T.mean(T.exp(terms.latents["y"].log_q), axis=0)  # (K,)
 
     inputs, loss = [batch], -objective
     if labelled is not None and labels is not None:
@@ -95,18 +90,12 @@ def build(
         size = min(e.labelled_batch_size, len(labelled))
         x_l = _binary_batch(labelled, labelled_batch, e, streams, "binarise_labelled", size)  # (L, D)
         y_l = theano.shared(labels.astype("int32"), name="labels")[labelled_batch]  # (L,)
-        log_q, log_p = objectives.class_log_probabilities(
-            model,
-            x_l,
-            streams.normal("eps_z1_labelled", (size, e.z1_dim)),
-            streams.normal("eps_z2_labelled", (size * e.clusters, e.z2_dim)),
-            BatchStatistics() if e.labelled_bn == "own" else GivenStatistics(statistics),
-            e.routing,
-        )
-        outputs["H_q"] = T.mean(objectives.cross_entropy(log_q, y_l))
-        outputs["H_p"] = T.mean(objectives.cross_entropy(log_p, y_l))
-        w_q, w_p = label_weights
-        loss = loss + w_q * outputs["H_q"] + w_p * outputs["H_p"]
+        shapes = model.noise_shapes(size, given=not model.labelled_sums_over_y)
+        loss_weights = {"H_q": label_weights[0], "H_p": label_weights[1], "F_labelled": -e.labelled_bound}
+        moments = BatchStatistics() if e.labelled_bn == "own" else GivenStatistics(statistics)
+        for name, term in model.labelled(x_l, y_l, _noise(model, streams, shapes, "_labelled"), moments).items():
+            outputs[name] = T.mean(term)
+            loss = loss + loss_weights[name] * outputs[name]
         inputs.append(labelled_batch)
 
     params = model.params(trainable=True)
@@ -121,6 +110,13 @@ def build(
     return TrainingStep([*inputs, temperature, rate], outputs, updates, state)
 
 
+def _noise(
+    model: Model, streams: NamedStreams, shapes: list[tuple[int, int]], suffix: str = ""
+) -> list[TensorVariable]:
+    """Noise of every variable, each from a stream of its own."""
+    return [streams.normal(f"eps_{v.name}{suffix}", shape) for v, shape in zip(model.variables, shapes, strict=True)]
+
+
 def _binary_batch(
     images: np.ndarray, batch: TensorVariable, e: Experiment, streams: NamedStreams, name: str, size: int
 ) -> TensorVariable:
@@ -131,16 +127,17 @@ def _binary_batch(
 
 
 def _clipped(
-    gradients: list[TensorVariable], params: list[Any], model: CaGeM, clip_norm: float
+    gradients: list[TensorVariable], params: list[Any], model: Model, clip_norm: float
 ) -> tuple[list[TensorVariable], dict[str, TensorVariable]]:
-    """Norms of the gradients of (theta_y, phi_y) and of the rest; each group clipped by its own norm when asked to.
+    """Norms of the gradients of ``model.routed`` and of the rest; each group clipped by its own norm when asked to.
 
     One common norm would let the labelled gradient rescale every other weight and break the routing.
     """
-    routed = {*model.theta_y, *model.phi_y}
-    clipped, norms = list(gradients), {}
+    clipped, norms, routed = list(gradients), {}, model.routed
     for name, belongs in (("gradient_norm_y", True), ("gradient_norm_rest", False)):
         group = [i for i, param in enumerate(params) if (param in routed) == belongs]
+        if not group:
+            continue
         limit = clip_norm or np.inf
         scaled, norm = lasagne.updates.total_norm_constraint([gradients[i] for i in group], limit, return_norm=True)
         norms[name] = norm

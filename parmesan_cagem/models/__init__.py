@@ -1,1 +1,24 @@
-"""Model graphs: Lasagne layers only. A model knows no engine, no objective and no data."""
+"""The models: CaGeM and the baselines of the paper's tables, behind one interface (:class:`networks.Model`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # Theano takes seconds to import
+    from parmesan_cagem.config import Experiment
+    from parmesan_cagem.models.networks import Model
+
+
+def build(experiment: Experiment, x_dim: int) -> Model:
+    """The model that ``experiment.model`` names, with its initial weights.
+
+    Parameters
+    ----------
+    x_dim : int
+        Pixels of an image.
+    """
+    from parmesan_cagem.models.cagem import CaGeM
+    from parmesan_cagem.models.vae import VAE
+
+    classes: dict[str, type[Model]] = {"cagem": CaGeM, "vae": VAE, "iwae": VAE}
+    return classes[experiment.model](experiment, x_dim)
