@@ -19,8 +19,8 @@ class Latent:
     log_q : TensorVariable
         Under the inference model, given x and the variables drawn before it. A variable whose ``log_q`` has no class
         axis is drawn before y and stands outside the sum over y.
-    mu : TensorVariable or None
-        Posterior mean, (B, D) or (B, K, D); None for y.
+    mu, log_sigma : TensorVariable or None
+        Of the posterior, (B, D) or (B, K, D); None for y.
     z : TensorVariable or None
         The sample, shaped like ``mu``; None for y.
     kl : TensorVariable or None
@@ -30,6 +30,7 @@ class Latent:
     log_p: TensorVariable
     log_q: TensorVariable
     mu: TensorVariable | None = None
+    log_sigma: TensorVariable | None = None
     z: TensorVariable | None = None
     kl: TensorVariable | None = None
 

@@ -84,6 +84,7 @@ class VAE(Model):
                 log_p=densities.log_normal(sample, *p),
                 log_q=densities.log_normal(sample, *q),
                 mu=q[0],
+                log_sigma=q[1],
                 z=sample,
                 kl=densities.kl_normal(*q, *p) if v.analytic else None,
             )
