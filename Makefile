@@ -73,6 +73,12 @@ bench: .venv/.installed ## time the training step and the bound against their pe
 	$(BIN)/python -m benchmarks.step_time --json benchmarks/results/step_time.json $(ARGS)
 	$(BIN)/python -m benchmarks.iw_bound --json benchmarks/results/iw_bound.json $(ARGS)
 
+# Which latent layers carry something, model beside model: twelve short runs in results/units, then the comparison.
+.PHONY: units
+units: .venv/.installed ## train VAE, LVAE, CaGeM with and without labels at quarter width, three seeds; compare their layers
+	$(BIN)/cagem queue tools/units_queue.txt --out results/units $(ARGS)
+	$(BIN)/cagem units results/units/* --json docs/records/units.json --no-progress $(ARGS)
+
 .PHONY: lint
 lint: .venv/.installed ## ruff: rules and format, changes nothing
 	$(BIN)/ruff check .

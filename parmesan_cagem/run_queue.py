@@ -23,6 +23,7 @@ from parmesan_cagem.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"run_mnist.py": "mnist", "run_omniglot.py": "omniglot"}
 STOPPED = 143  # exit status of a run that saved itself on SIGTERM
+SAVING = 2.0  # seconds in which a run may still save itself when the queue is interrupted
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,15 @@ def _run(entry: Entry, before: str, deadline: float, grace: float, environment: 
 
 @contextlib.contextmanager
 def _child(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does not outlive us: whatever happens here, it is gone in the end."""
+    """A process that does not outlive us: whatever happens here, it is gone in the end, and could save itself first."""
     process = subprocess.Popen(command, env=None if environment is None else dict(environment))
     try:
         yield process
     finally:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SAVING)
         if process.poll() is None:
             process.kill()
             process.wait()

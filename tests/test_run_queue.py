@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from parmesan_cagem import run_queue
+from parmesan_cagem import cli, run_queue
 from parmesan_cagem.errors import UserError
 
 # In place of run_mnist.py: notes how it was called, then does what the run's folder is named after.
@@ -140,3 +140,25 @@ def test_the_queue_of_the_project_is_the_papers_table(tmp_path):
     cells = [(entry.experiment.labels, entry.experiment.clusters) for entry in entries]
     assert cells == [(100, 10), (0, 10), (50, 10), (20, 10), (0, 20)]
     assert {entry.experiment.preset for entry in entries} == {"paper"}
+
+
+def test_the_queue_of_the_units_is_one_schedule_with_three_seeds(tmp_path):
+    entries = run_queue.read(run_queue.ROOT / "tools" / "units_queue.txt", tmp_path)
+    assert {(e.experiment.model, e.experiment.labels, e.experiment.seed) for e in entries} == {
+        (model, labels, seed)
+        for model, labels in (("vae", 0), ("lvae", 0), ("cagem", 0), ("cagem", 100))
+        for seed in (1, 2, 3)
+    }
+    free = {"model", "labels", "seed"}
+    assert len({tuple((k, v) for k, v in e.experiment.to_dict().items() if k not in free) for e in entries}) == 1
+
+
+@pytest.mark.parametrize(("outcomes_of", "status"), [(["finished", "finished before"], 0), (["finished", "failed"], 1)])
+def test_the_command_says_what_became_of_every_run(monkeypatch, capsys, tmp_path, outcomes_of, status):
+    results = [{"name": f"run{i}", "outcome": what, "epochs": 1, "of": 2} for i, what in enumerate(outcomes_of)]
+    monkeypatch.setattr(run_queue, "work", lambda *given: results)
+    (tmp_path / "queue.txt").write_text("run_mnist.py --model vae --preset smoke\n")
+    assert cli.main(["queue", str(tmp_path / "queue.txt"), "--out", str(tmp_path)]) == status
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"run{i}: {what}, 1 of 2 epochs" for i, what in enumerate(outcomes_of)]
+    assert ("1 of 2 runs are not finished" in err) == (status == 1)

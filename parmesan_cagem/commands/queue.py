@@ -1,0 +1,50 @@
+"""``cagem queue FILE``: run what is missing of a list of runs, each where it was left."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from parmesan_cagem import arguments, run_queue
+from parmesan_cagem.errors import UserError
+from parmesan_cagem.signals import Signals
+
+HELP = "run what is missing of a list of runs (one command a line), each where it was left"
+GRACE = 60.0  # seconds that a run may take to save itself when the time is over
+LONG = 7 * 24 * 60.0  # minutes
+
+
+class Unfinished(UserError):
+    """Some runs failed, or the time did not suffice."""
+
+    exit_status = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``cagem queue``."""
+    parser.add_argument("queue", type=Path, metavar="FILE", help="commands, one a line: run_mnist.py --labels 100 ...")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/runs"), metavar="DIR", help="folder of run folders (results/runs)"
+    )
+    parser.add_argument("--minutes", type=float, default=LONG, metavar="M", help="stop then, every run saved (a week)")
+    arguments.add_data_flags(parser, unverified=False)
+
+
+def run(args: argparse.Namespace, signals: Signals) -> None:
+    """Run the queue and print what became of each entry.
+
+    Raises
+    ------
+    UserError
+        A line is no command of this package.
+    Unfinished
+        A run failed, or was stopped for lack of time.
+    """
+    entries = run_queue.read(args.queue, args.out, args.data_dir)
+    results = run_queue.work(entries, time.monotonic() + 60 * args.minutes, GRACE)
+    for result in results:
+        print(f"{result['name']}: {result['outcome']}, {result['epochs']} of {result['of']} epochs")
+    left = [result for result in results if not str(result["outcome"]).startswith("finished")]
+    if left:
+        raise Unfinished(f"{len(left)} of {len(results)} runs are not finished; the same command goes on with them")
