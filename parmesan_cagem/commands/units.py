@@ -128,13 +128,13 @@ def table(entries: Sequence[dict[str, Any]]) -> list[str]:
         cells = [
             group,
             str(len(runs)),
-            shown(lambda r: r["bound"], 2),
+            f"{shown(lambda r: r['bound'], 2)} (k={runs[0]['k']})",
             shown(lambda r: r["kl"].get("KL_z1")),
             shown(lambda r: r["conditional"]),
             lower if lower == upper else f"{lower} to {upper}",
             shown(lambda r: r["kl"].get("KL_y"), 2),
-            shown(lambda r: r["active_units"]["z1"]),
-            shown(lambda r, top=top: r["active_units"][top]),
+            shown(lambda r: r["active_units"]["z1"], int(len(runs) > 1)),
+            shown(lambda r, top=top: r["active_units"][top], int(len(runs) > 1)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
