@@ -4,7 +4,7 @@ The paper: "We only collect statistics for the batch-normalization during unlabe
 two passes through the same layers, so the layer itself must not decide which of them counts. ``get_output`` is told:
 
 * ``statistics=BatchStatistics()``       the pass's own, remembered per layer (the unlabelled pass);
-* ``statistics=GivenStatistics(other)``  those that another pass remembered, disconnected (the labelled pass);
+* ``statistics=GivenStatistics(other)``  those that another pass remembered (the labelled pass);
 * ``statistics=RunningStatistics()``     the running averages (evaluation).
 """
 
@@ -91,14 +91,24 @@ class BatchStatistics:
 
 
 class GivenStatistics:
-    """The statistics that another pass remembered, as constants: no gradient flows into that pass through them."""
+    """The statistics that another pass remembered.
 
-    def __init__(self, source: BatchStatistics) -> None:
-        self.source = source
+    Parameters
+    ----------
+    source : BatchStatistics
+        The other pass's.
+    constant : bool
+        Whether they are constants, so that no gradient flows into that pass: where gradients are routed (CaGeM) they
+        must be. Where this pass trains all weights (ADGM) they must not: the gradient would miss that weights move
+        the statistics with them, and spend itself on scales and means that the next step's statistics undo.
+    """
+
+    def __init__(self, source: BatchStatistics, constant: bool = True) -> None:
+        self.source, self.constant = source, constant
 
     def moments(self, layer: BatchNormLayer, rows: TensorVariable, weights: TensorVariable | None) -> Moments:
         mean, variance = self.source.seen[layer]
-        return disconnected_grad(mean), disconnected_grad(variance)
+        return (disconnected_grad(mean), disconnected_grad(variance)) if self.constant else (mean, variance)
 
 
 class RunningStatistics:

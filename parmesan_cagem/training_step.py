@@ -92,7 +92,8 @@ def build(
         y_l = theano.shared(labels.astype("int32"), name="labels")[labelled_batch]  # (L,)
         shapes = model.noise_shapes(size, given=not model.labelled_sums_over_y)
         loss_weights = {"H_q": label_weights[0], "H_p": label_weights[1], "F_labelled": -e.labelled_bound}
-        moments = BatchStatistics() if e.labelled_bn == "own" else GivenStatistics(statistics)
+        own = e.labelled_bn == "own"
+        moments = BatchStatistics() if own else GivenStatistics(statistics, constant=model.routes_gradients)
         for name, term in model.labelled(x_l, y_l, _noise(model, streams, shapes, "_labelled"), moments).items():
             outputs[name] = T.mean(term)
             loss = loss + loss_weights[name] * outputs[name]

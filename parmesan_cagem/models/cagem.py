@@ -40,6 +40,7 @@ class CaGeM(Model):
 
     classifiers = ("q", "p")
     labelled_sums_over_y = True
+    routes_gradients = True
 
     def _build(self, e: Experiment) -> None:
         self.classes = e.clusters

@@ -82,6 +82,8 @@ class Model:
     classifiers: tuple[str, ...] = ()
     # Whether the labelled pass sums over y (CaGeM's classifiers do) or is given the labels.
     labelled_sums_over_y: bool = False
+    # Whether the labelled pass may train some of the parameters only (CaGeM's theta_y and phi_y).
+    routes_gradients: bool = False
 
     def __init__(self, experiment: Experiment, x_dim: int) -> None:
         self.experiment, self.x_dim = experiment, x_dim
