@@ -47,12 +47,12 @@ def evaluate(values, dtype, **how):
 
 
 def precisions(log_sigma_1, log_sigma_2):
-    """Up to e^60: float64 holds them."""
+    """Up to e^100: float64 holds them, float32 does not."""
     return np.exp(-2.0 * log_sigma_1), np.exp(-2.0 * log_sigma_2)
 
 
 mus = st.floats(-10, 10, width=32)
-log_sigmas = st.floats(-30, 30, width=32)
+log_sigmas = st.floats(-50, 50, width=32)
 
 
 @QUICK
@@ -71,10 +71,10 @@ def test_the_product_of_both_densities_is_proportional_to_the_merged_one(mu_1, s
 )
 @QUICK
 @given(mus, log_sigmas, mus, log_sigmas)
-@example(5.0, 30.0, -5.0, -30.0)
-@example(5.0, -30.0, -5.0, 30.0)
-@example(5.0, -30.0, -5.0, -30.0)
-@example(5.0, 30.0, -5.0, 30.0)
+@example(5.0, 50.0, -5.0, -50.0)
+@example(5.0, -50.0, -5.0, 50.0)
+@example(5.0, -50.0, -5.0, -50.0)
+@example(5.0, 50.0, -5.0, 50.0)
 @example(10.0, 5.0, 0.0, -5.0)  # the smaller weight, 2e-9, is the whole mean
 @example(0.0, -5.0, 10.0, 5.0)
 def test_no_precision_is_lost_for_any_log_sigmas(engine, dtype, error, mu_1, s_1, mu_2, s_2):
@@ -89,8 +89,8 @@ def test_no_precision_is_lost_for_any_log_sigmas(engine, dtype, error, mu_1, s_1
 @pytest.mark.parametrize("engine", ENGINES)
 @QUICK
 @given(mus, log_sigmas, mus, log_sigmas)
-@example(5.0, 30.0, -5.0, -30.0)
-@example(5.0, -30.0, -5.0, 30.0)
+@example(5.0, 50.0, -5.0, -50.0)
+@example(5.0, -50.0, -5.0, 50.0)
 @example(1.0, 0.5, 2.0, 0.5)  # equal: a form by minimum and maximum has a kink there
 def test_gradients(engine, mu_1, s_1, mu_2, s_2):
     one, two = precisions(s_1, s_2)
