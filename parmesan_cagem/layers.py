@@ -1,4 +1,4 @@
-"""Layers that Lasagne 0.1 lacks: reparametrised sampling, and the class axis of the analytic sum over y.
+"""Layers that Lasagne 0.1 lacks: reparametrised sampling, merged Gaussians, the class axis of the analytic sum over y.
 
 Rows of a tensor inside the class sum are *pairs* (image, class), image-major: row ``b * K + c``. They are kept flat,
 (B*K, H), because one large matrix product is faster than a batched one; :class:`ClassSumLayer` is where they arise.
@@ -35,6 +35,51 @@ class SampleLayer(lasagne.layers.MergeLayer):
     def get_output_for(self, inputs: Sequence[TensorVariable], **kwargs: Any) -> TensorVariable:
         mu, log_sigma, eps = inputs
         return mu + T.exp(log_sigma) * eps
+
+
+class MergedMeanLayer(lasagne.layers.MergeLayer):
+    """Mean of the product of two Gaussian densities (ladder VAE: Soenderby et al., 2016, section 2.1).
+
+    ``(mu_1 sigma_1^-2 + mu_2 sigma_2^-2) / (sigma_1^-2 + sigma_2^-2)``, as weights that a sigmoid of the difference of
+    the log sigmas gives: no precision is ever formed, which at log sigma = -45 would overflow.
+
+    Parameters
+    ----------
+    mu_1, log_sigma_1, mu_2, log_sigma_2 : lasagne.layers.Layer
+        Shape (rows, D) each.
+    """
+
+    def __init__(self, mu_1: Any, log_sigma_1: Any, mu_2: Any, log_sigma_2: Any, **kwargs: Any) -> None:
+        super().__init__([mu_1, log_sigma_1, mu_2, log_sigma_2], **kwargs)
+
+    def get_output_shape_for(self, input_shapes: Sequence[tuple]) -> tuple:
+        return input_shapes[0]
+
+    def get_output_for(self, inputs: Sequence[TensorVariable], **kwargs: Any) -> TensorVariable:
+        mu_1, log_sigma_1, mu_2, log_sigma_2 = inputs
+        log_ratio = 2 * (log_sigma_1 - log_sigma_2)  # of the variances
+        # Two sigmoids, for 1 - sigmoid would round the smaller weight away.
+        return T.nnet.sigmoid(-log_ratio) * mu_1 + T.nnet.sigmoid(log_ratio) * mu_2
+
+
+class MergedLogSigmaLayer(lasagne.layers.MergeLayer):
+    """Log standard deviation of the product of two Gaussian densities: ``-log(sigma_1^-2 + sigma_2^-2) / 2``.
+
+    Parameters
+    ----------
+    log_sigma_1, log_sigma_2 : lasagne.layers.Layer
+        Shape (rows, D) each.
+    """
+
+    def __init__(self, log_sigma_1: Any, log_sigma_2: Any, **kwargs: Any) -> None:
+        super().__init__([log_sigma_1, log_sigma_2], **kwargs)
+
+    def get_output_shape_for(self, input_shapes: Sequence[tuple]) -> tuple:
+        return input_shapes[0]
+
+    def get_output_for(self, inputs: Sequence[TensorVariable], **kwargs: Any) -> TensorVariable:
+        log_sigma_1, log_sigma_2 = inputs
+        return log_sigma_1 - 0.5 * T.nnet.softplus(2 * (log_sigma_1 - log_sigma_2))
 
 
 class ClassSumLayer(lasagne.layers.MergeLayer):

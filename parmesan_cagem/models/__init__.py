@@ -18,7 +18,8 @@ def build(experiment: Experiment, x_dim: int) -> Model:
         Pixels of an image.
     """
     from parmesan_cagem.models.cagem import CaGeM
+    from parmesan_cagem.models.ladder import LadderVAE
     from parmesan_cagem.models.vae import VAE
 
-    classes: dict[str, type[Model]] = {"cagem": CaGeM, "vae": VAE, "iwae": VAE}
+    classes: dict[str, type[Model]] = {"cagem": CaGeM, "vae": VAE, "iwae": VAE, "lvae": LadderVAE}
     return classes[experiment.model](experiment, x_dim)

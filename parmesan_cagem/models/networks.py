@@ -63,7 +63,8 @@ class Model:
     y : InputLayer
         One-hot classes: (K, K), the identity, when summing over y; (B, K) where classes are given. Absent without y.
     variables : tuple of Variable
-        In the order in which inference draws them.
+        From x upwards: z1 to zL. The last one is the top, drawn first by the generative model (and by the ladder's
+        inference).
     heads : list of Layer
         The output layers of all conditionals.
     q_y, p_x : Layer

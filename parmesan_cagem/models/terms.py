@@ -44,7 +44,7 @@ class Terms:
     p_x : TensorVariable
         log p(x|...), (B,), or (B, K) for every class.
     latents : mapping
-        Name -> :class:`Latent`, in the order in which inference draws them; ``y`` is the class that is summed over.
+        Name -> :class:`Latent`, in the order of ``Model.variables``; ``y`` is the class that is summed over.
     classifiers : mapping
         ``q`` -> log q(y|x) and, where the generative model has one, ``p`` -> log p(y|x), (B, K) each, of this sample.
         Without gradient routing: for evaluation.

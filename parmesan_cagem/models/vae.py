@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import theano.tensor as T
 from lasagne.layers import get_output
@@ -44,17 +45,18 @@ class VAE(Model):
             self.q_z.append(self._gaussian(f"q_{v.name}", self._network(f"q_{v.name}", level, below), v.units))
             self.z.append(SampleLayer(*self.q_z[-1], v.eps, name=v.name))
             below = {v.name: self.z[-1]}
-        self.p_z = self._decoders()
+        self.p_z = [self._decoder(level, above) for level, above in enumerate(self.z[1:], start=1)]
+        self.p_x = self._likelihood()
+        self.heads = [head for pair in (*self.q_z, *self.p_z) for head in pair] + [self.p_x]
 
-    def _decoders(self) -> list[Gaussian]:
-        """p(zl|zl+1) for l = 1 to L-1, and p(x|z1) into ``p_x``; sets ``heads``."""
-        p_z = [
-            self._gaussian(f"p_{v.name}", self._network(f"p_{v.name}", level, {above.name: above}), v.units)
-            for level, (v, above) in enumerate(zip(self.variables[:-1], self.z[1:], strict=True), start=2)
-        ]
-        self.p_x = self._logits("p_x", self._network("p_x", 1, {self.z[0].name: self.z[0]}), self.x_dim)
-        self.heads = [head for pair in (*self.q_z, *p_z) for head in pair] + [self.p_x]
-        return p_z
+    def _decoder(self, level: int, above: SampleLayer) -> Gaussian:
+        """p(zl|zl+1)."""
+        v = self.variables[level - 1]
+        return self._gaussian(f"p_{v.name}", self._network(f"p_{v.name}", level + 1, {above.name: above}), v.units)
+
+    def _likelihood(self) -> Any:
+        """Logits of p(x|z1), (B, D)."""
+        return self._logits("p_x", self._network("p_x", 1, {self.z[0].name: self.z[0]}), self.x_dim)
 
     def generate(
         self, noise: Sequence[TensorVariable], statistics: Statistics, y: TensorVariable | None = None
