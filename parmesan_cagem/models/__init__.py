@@ -18,6 +18,7 @@ def build(experiment: Experiment, x_dim: int) -> Model:
         Pixels of an image.
     """
     from parmesan_cagem.models.adgm import ADGM, SDGM
+    from parmesan_cagem.models.avae import AVAE
     from parmesan_cagem.models.cagem import CaGeM
     from parmesan_cagem.models.m2 import M2
     from parmesan_cagem.models.vae import VAE
@@ -26,6 +27,7 @@ def build(experiment: Experiment, x_dim: int) -> Model:
         "cagem": CaGeM,
         "vae": VAE,
         "iwae": VAE,
+        "avae": AVAE,
         "adgm": ADGM,
         "sdgm": SDGM,
         "m2": M2,
