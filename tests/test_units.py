@@ -36,7 +36,7 @@ def test_the_bracket_holds_the_divergence_of_a_gaussian_marginal():
 
 
 def test_components_far_apart_tell_their_own():
-    """z then knows its component: with it the density is a 20th of that component's; without it there is almost none."""
+    """z then knows its component: with it the density is a 20th of that one's, without it almost none."""
     z1 = 10 * RNG.standard_normal((20, 1, 4))
     conditional, lower, upper = measured(np.ones((20, 1)), z1, np.full(z1.shape, -2.0))
     assert upper == pytest.approx(conditional - np.log(20), abs=2)

@@ -32,6 +32,7 @@ class LadderVAE(VAE):
         self.variables = tuple(
             self._noise(f"z{level}", units, analytic=True) for level, units in enumerate(e.latent_units, start=1)
         )
+        self.levels = self.variables
         self.q_hat: list[Gaussian] = []
         below: dict[str, Any] = {"x": self.x}
         for level, v in enumerate(self.variables, start=1):
