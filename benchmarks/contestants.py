@@ -168,7 +168,7 @@ class BoundCall:
         images = problem.images[rng.integers(0, len(problem.images), self.rows)] >= e.pixel_scale / 2
         self._images = images.astype(np.float32)
         self._eps = rng.standard_normal((self.rows, e.z1_dim + e.z2_dim * e.clusters), dtype=np.float32)
-        self._call = bounds._compile_marginal(model, e, chosen)
+        self._call = bounds._compile_marginal(model, chosen)
 
     def values(self) -> list[np.ndarray]:
         """Every output of one call, (rows,) each."""

@@ -17,6 +17,12 @@ RUN = [
     *("--class-draws", "2", "--no-progress", "--name", "run"),
 ]
 
+# Flags of a small run of every model but CaGeM: all that concerns every model is tested with these.
+MODELS = {
+    "vae": ["--model", "vae", "--layers", "3", "--holdout", "20"],
+    "iwae": ["--model", "iwae", "--layers", "1", "--train-iw", "3"],
+}
+
 
 @functools.cache
 def digits():

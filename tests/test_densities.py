@@ -165,3 +165,22 @@ def test_no_gradient_goes_through_the_maximum(name):
     p = special.softmax(a, axis=1)
     expected = r - p * r.sum(axis=1, keepdims=True) if name == "log_softmax" else r[:, :1] * p
     assert toy.value(gradient, {logits: a, direction: r}) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cross_entropy(dtype):
+    rng = np.random.default_rng(0)
+    table, y = special.log_softmax(rng.normal(size=(6, 4)), axis=1).astype(dtype), np.array([0, 3, 1, 1, 2, 0], "int32")
+    with toy.precision(dtype):
+        log_probabilities, labels = T.matrix(), T.ivector()
+        output = densities.cross_entropy(log_probabilities, labels)
+        value = toy.value(output, {log_probabilities: table, labels: y})
+    assert value.dtype == dtype
+    assert value.tolist() == [-table[row, label] for row, label in enumerate(y)]
+
+
+def test_cross_entropy_of_an_impossible_other_class_is_finite():
+    table = np.array([[0.0, -np.inf]])
+    log_probabilities, labels = T.matrix(), T.ivector()
+    output = densities.cross_entropy(log_probabilities, labels)
+    assert toy.value(output, {log_probabilities: table, labels: [0]}).tolist() == [0.0]

@@ -102,8 +102,8 @@ def test_inputs_are_projected_before_the_class_axis():
     built, batch = toy.model(), 5
     x, eps_1, eps_2 = toy.draws(built, batch)
     variables = {T.matrix(): x, T.matrix(): eps_1, T.matrix(): eps_2}
-    terms = objectives.log_terms(built, *variables, RunningStatistics())
-    f = objectives.bound(terms)
+    x_in, *noise = variables
+    f = objectives.bound(built.terms(x_in, noise, RunningStatistics()))
     products = [v for v in ancestors([f]) if v.owner and isinstance(v.owner.op, Dot)]
     names = [next(i.name for i in v.owner.inputs if isinstance(i, theano.compile.SharedVariable)) for v in products]
     rows = toy.compute({name: v.shape[0] for name, v in zip(names, products, strict=True)}, variables)

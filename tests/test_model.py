@@ -8,13 +8,19 @@ import pytest
 import theano.tensor as T
 import toy
 
-from parmesan_cagem import objectives
 from parmesan_cagem.models.cagem import CaGeM
 from parmesan_cagem.normalisation import BatchNormLayer, RunningStatistics
 
 D, K, Z1, Z2, WIDE, NARROW = 5, 3, 2, 6, 8, 7
 NETWORKS = ("q_z1", "q_y", "q_z2", "p_y", "p_z1", "p_x")
 IN = {"x": D, "y": K, "z1": Z1, "z2": Z2}
+# Around z1 and x, and around z2.
+WIDTHS = {
+    "nodes": ((WIDE, WIDE), (NARROW, NARROW)),
+    "tapered": ((WIDE, NARROW), (WIDE, NARROW)),
+    "doubled": ((WIDE, WIDE), (WIDE // 2, WIDE // 2)),
+    "ladder": ((WIDE // 2, WIDE // 2), (WIDE // 4, WIDE // 4)),
+}
 EDGES = {
     "q_z1": ("x",),
     "q_y": ("x", "z1"),
@@ -42,7 +48,7 @@ def expected_shapes(widths, skip):
     shapes = {}
     for name in NETWORKS:
         around_z2 = name in ("q_z2", "p_z1", "p_y")
-        first, second = (WIDE, NARROW) if widths == "tapered" else (NARROW, NARROW) if around_z2 else (WIDE, WIDE)
+        first, second = WIDTHS[widths][around_z2]
         for edge in EDGES[name]:
             if skip or (name, edge) != ("q_z2", "x"):
                 shapes[f"{name}.edge_{edge}.W"] = (IN[edge], first)
@@ -56,7 +62,7 @@ def expected_shapes(widths, skip):
 
 
 @pytest.mark.parametrize("skip", [True, False], ids=["skip", "no skip"])
-@pytest.mark.parametrize("widths", ["nodes", "tapered"])
+@pytest.mark.parametrize("widths", WIDTHS)
 def test_weights_by_name_and_shape(widths, skip):
     built = fresh(widths=widths, skip=skip)
     assert {p.name: p.get_value().shape for p in built.params()} == expected_shapes(widths, skip)
@@ -80,6 +86,12 @@ def test_theta_y_and_phi_y(name, network):
     assert set(given) == expected
 
 
+def test_routed_are_theta_y_and_phi_y():
+    built = fresh()
+    assert built.routed == {*built.theta_y, *built.phi_y}
+    assert len(built.routed) == len(built.theta_y) + len(built.phi_y)
+
+
 @pytest.mark.parametrize(
     "changes", [{"clusters": 20}, {"z2_dim": 2}, {"clusters": 20, "class_bn": "q", "skip": False, "z2_dim": 2}], ids=str
 )
@@ -88,12 +100,13 @@ def test_other_sizes_run(changes):
     e = built.experiment
     x, eps_1, eps_2 = toy.draws(built, 3)
     variables = {T.matrix(): x, T.matrix(): eps_1, T.matrix(): eps_2}
-    terms = objectives.log_terms(built, *variables, RunningStatistics())
-    values = toy.compute({"q_y": terms.q_y, "p_y_all": terms.p_y_all, "mu_z2": terms.mu_z2}, variables)
-    assert values["q_y"].shape == (3, e.clusters)
-    assert values["p_y_all"].shape == (3, e.clusters, e.clusters)
+    x_in, *noise = variables
+    terms = built.terms(x_in, noise, RunningStatistics())
+    values = toy.compute({**terms.classifiers, "mu_z2": terms.latents["z2"].mu}, variables)
+    assert values["q"].shape == values["p"].shape == (3, e.clusters)
     assert values["mu_z2"].shape == (3, e.clusters, e.z2_dim)
-    assert np.exp(values["q_y"]).sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.exp(values["q"]).sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.exp(values["p"]).sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_y_edge_scale_scales_only_the_y_edges():

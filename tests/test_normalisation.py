@@ -196,9 +196,8 @@ def test_one_pass_normalises_every_layer_by_its_own_statistics():
         x, eps_1, eps_2 = toy.draws(built, 6)
         variables = {T.matrix(): x, T.matrix(): eps_1, T.matrix(): eps_2}
         statistics = BatchStatistics()
-        get_output(
-            built.heads, dict(zip((built.x, built.eps_z1, built.eps_z2), variables, strict=True)), statistics=statistics
-        )
+        x_in, *noise = variables
+        built.terms(x_in, noise, statistics)
         oracle = toy.Oracle.of(built)
         oracle.forward(x, eps_1, eps_2, "batch")
         seen = toy.compute({(m, n.name): pair[m] for n, pair in statistics.seen.items() for m in (0, 1)}, variables)

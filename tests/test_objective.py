@@ -1,13 +1,11 @@
 """The bound and its parts against an independent forward pass in NumPy (``toy.Oracle``), with loops for the sums."""
 
 import functools
-from dataclasses import fields
 
 import numpy as np
 import pytest
 import theano.tensor as T
 import toy
-from scipy.special import log_softmax
 from scipy.stats import norm
 
 from parmesan_cagem import objectives
@@ -26,8 +24,13 @@ EXACT = {"rel": 1e-9, "abs": 1e-9}
 
 
 def inputs(built):
-    """Input variables -> values, and a temperature."""
+    """Input variables -> values: x and the noise of both variables."""
     return {T.matrix(): value for value in toy.draws(built, IMAGES)}
+
+
+def terms_of(built, variables, statistics):
+    x, *noise = variables
+    return built.terms(x, noise, statistics)
 
 
 @functools.cache
@@ -36,19 +39,23 @@ def both(name):
     with toy.precision("float64"):
         built = toy.model(**MODELS[name])
         variables, outputs, oracle = inputs(built), {}, toy.Oracle.of(built)
+        x, *noise = variables
         for kind, statistics in (("running", RunningStatistics()), ("batch", BatchStatistics())):
-            terms = objectives.log_terms(built, *variables, statistics)
-            outputs.update({(kind, field.name): getattr(terms, field.name) for field in fields(terms)})
+            terms = built.terms(x, noise, statistics)
+            outputs.update({(kind, density): value for density, value in toy.densities_of(terms).items()})
             for t in TEMPERATURES:
                 outputs[kind, "F", t] = objectives.bound(terms, t)
                 outputs[kind, "log_weight", t] = objectives.log_weight(terms, t)
             outputs[kind, "F"], outputs[kind, "log_weight"] = objectives.bound(terms), objectives.log_weight(terms)
             outputs.update({(kind, term): value for term, value in objectives.decomposition(terms).items()})
-            log_q, log_p = objectives.class_log_probabilities_of(terms)
-            outputs[kind, "of", "q"], outputs[kind, "of", "p"] = log_q, log_p
+            outputs[kind, "mean z1"] = objectives.posterior_mean(terms, "z1")
+            outputs[kind, "mean z2"] = objectives.posterior_mean(terms, "z2")
+            outputs[kind, "expected_log_p_y"] = objectives.expected_log_p_y(terms)
+            outputs.update({(kind, "of", c): log for c, log in terms.classifiers.items()})
             for routing in ("paper", "full"):
+                other = toy.model(**MODELS[name], routing=routing)
                 own = RunningStatistics() if kind == "running" else BatchStatistics()
-                pair = objectives.class_log_probabilities(built, *variables, own, routing)
+                pair = other.class_log_probabilities(x, noise, own)
                 outputs[kind, routing, "q"], outputs[kind, routing, "p"] = pair
         values = toy.compute(outputs, variables)
     return values, {kind: oracle.forward(*variables.values(), kind) for kind in STATISTICS}
@@ -62,8 +69,11 @@ def model_name(request):
 @pytest.mark.parametrize("kind", STATISTICS)
 def test_every_log_density(model_name, kind):
     values, oracle = both(model_name)
-    compared = [name for name in vars(oracle[kind]) if values[kind, name] == pytest.approx(vars(oracle[kind])[name])]
-    assert compared == [field.name for field in fields(objectives.LogTerms)]
+    expected = vars(oracle[kind])
+    compared = [name for name in expected if name != "p_y_all"]
+    assert {name for which, *rest in values if which == kind for name in rest} >= set(compared)
+    assert [name for name in compared if values[kind, name].shape != expected[name].shape] == []
+    assert [name for name in compared if values[kind, name] != pytest.approx(expected[name], **EXACT)] == []
 
 
 def test_the_statistics_matter():
@@ -111,8 +121,24 @@ def test_decomposition(model_name, kind):
         sums["KL_z2_sampled"] += share * (t.q_z2[:, c] - t.p_z2[:, c])
     for name, expected in sums.items():
         assert values[kind, name] == pytest.approx(expected, **EXACT), name
+    order = [rest[0] for which, *rest in values if which == kind and len(rest) == 1 and rest[0] in sums]
+    assert order == list(objectives.term_names(toy.model(**MODELS[model_name])))
+    assert set(order) == set(sums)
     parts = [values[kind, name] for name in ("reconstruction", "KL_z1", "KL_y", "KL_z2_sampled")]
     assert parts[0] - parts[1] - parts[2] - parts[3] == pytest.approx(values[kind, "F"], rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", STATISTICS)
+def test_means_over_the_classes(model_name, kind):
+    values, oracle = both(model_name)
+    t = oracle[kind]
+    mean, log_p_y = np.zeros_like(t.mu_z2[:, 0]), np.zeros(IMAGES)
+    for c in range(t.q_y.shape[1]):
+        mean += np.exp(t.q_y[:, c])[:, None] * t.mu_z2[:, c]
+        log_p_y += np.exp(t.q_y[:, c]) * t.p_y[:, c]
+    assert values[kind, "mean z1"] == pytest.approx(t.mu_z1, **EXACT)
+    assert values[kind, "mean z2"] == pytest.approx(mean, **EXACT)
+    assert values[kind, "expected_log_p_y"] == pytest.approx(log_p_y, **EXACT)
 
 
 def test_analytic_kl_z2_is_the_mean_of_the_sampled_one():
@@ -122,7 +148,7 @@ def test_analytic_kl_z2_is_the_mean_of_the_sampled_one():
         rng = np.random.default_rng(3)
         x, eps_1 = toy.images(2).repeat(draws, axis=0), rng.normal(size=(2, 2)).repeat(draws, axis=0)
         variables = {T.matrix(): x, T.matrix(): eps_1, T.matrix(): rng.normal(size=(2 * draws * 3, 2))}
-        terms = objectives.log_terms(built, *variables, RunningStatistics())
+        terms = terms_of(built, variables, RunningStatistics())
         parts = toy.compute(objectives.decomposition(terms), variables)
     analytic, sampled = (parts[name].reshape(2, draws) for name in ("KL_z2", "KL_z2_sampled"))
     assert np.ptp(analytic, axis=1) == pytest.approx(0, abs=1e-9)  # z1 and y are held fixed
@@ -135,105 +161,11 @@ def test_float32_agrees():
     values, _ = both("default")
     built = toy.model()
     variables = inputs(built)
-    terms = objectives.log_terms(built, *variables, RunningStatistics())
+    terms = terms_of(built, variables, RunningStatistics())
     single = toy.compute({"F": objectives.bound(terms), "log_weight": objectives.log_weight(terms)}, variables)
     for name, value in single.items():
         assert value.dtype == "float32"
         assert value == pytest.approx(values["running", name], rel=1e-4)
-
-
-# The sampled estimator
-
-
-@functools.cache
-def sampled(dtype="float64", **changes):
-    """A compiled sampled_log_weight: (model, function of x, eps_z1, eps_z2 and the uniform numbers)."""
-    with toy.precision(dtype):
-        built = toy.model(**changes)
-        variables = [T.matrix(), T.matrix(), T.matrix(), T.vector()]
-        output = objectives.sampled_log_weight(built, *variables, RunningStatistics())
-        function = toy.ENGINE.function(variables, [output], "sampled")
-    return built, lambda *values: function(*(np.asarray(value, dtype) for value in values))[0]
-
-
-def log_weights_by_class(built, x, eps_1, eps_2):
-    """log p(x,y,z1,z2) - log q(z1|x) - log q(y|z1,x) - log q(z2|x,y,z1): (B, K), with one eps_2 for all classes."""
-    t = toy.Oracle.of(built).forward(x, eps_1, np.repeat(eps_2, built.classes, axis=0))
-    return t.p_x + t.p_z1 + t.p_y + t.p_z2 - t.q_z1[:, None] - t.q_y - t.q_z2, np.exp(t.q_y)
-
-
-@pytest.mark.parametrize("changes", [{}, {"skip": False, "clusters": 4}, {"class_bn": "q"}], ids=str)
-def test_sampled_log_weight_is_that_of_the_class_chosen_by_the_uniform_number(changes):
-    built, function = sampled(**changes)
-    x, eps_1, _ = toy.draws(built, 40)
-    rng = np.random.default_rng(5)
-    eps_2, uniform = rng.normal(size=(40, 2)), rng.uniform(size=40)
-    candidates, q_y = log_weights_by_class(built, x, eps_1, eps_2)
-    chosen = []
-    for b in range(40):
-        c, passed = 0, q_y[b, 0]
-        while passed < uniform[b]:
-            c += 1
-            passed += q_y[b, c]
-        chosen.append(c)
-    assert set(chosen) == set(range(built.classes))
-    assert function(x, eps_1, eps_2, uniform) == pytest.approx(candidates[range(40), chosen], **EXACT)
-
-
-def test_classes_are_chosen_with_probability_q():
-    built, function = sampled()
-    count = 1000
-    x, eps_1, eps_2 = toy.images(1), np.array([[0.3, -0.2]]), np.array([[0.5, 1.0]])
-    candidates, q_y = log_weights_by_class(built, x, eps_1, eps_2)
-    assert np.diff(np.sort(candidates[0])).min() > 1e-3  # the weight tells the class
-    grid = (np.arange(count) + 0.5) / count
-    weights = function(*(value.repeat(count, axis=0) for value in (x, eps_1, eps_2)), grid)
-    counts = [(np.abs(weights - candidate) < 1e-6).sum() for candidate in candidates[0]]
-    assert sum(counts) == count
-    assert np.abs(counts - count * q_y[0]).max() <= 1
-    assert min(counts) > 20
-
-
-def test_the_expected_sampled_weight_is_the_marginal_weight():
-    """Over y ~ q(y|z1,x), with one noise of z2 for all classes."""
-    built, function = sampled()
-    x, eps_1, _ = toy.draws(built, IMAGES)
-    eps_2 = np.random.default_rng(1).normal(size=(IMAGES, 2))
-    oracle = toy.Oracle.of(built).forward(x, eps_1, eps_2.repeat(3, axis=0))
-    q_y = np.exp(oracle.q_y)
-    middle = q_y.cumsum(axis=1) - q_y / 2  # a uniform number that chooses class c
-    weights = np.stack([np.exp(function(x, eps_1, eps_2, middle[:, c])) for c in range(3)], axis=1)
-    assert np.log((q_y * weights).sum(axis=1)) == pytest.approx(toy.log_weight(oracle), **EXACT)
-    expected_log = (q_y * np.log(weights)).sum(axis=1)
-    assert expected_log == pytest.approx(toy.bound(oracle), **EXACT)
-
-
-def test_rounding_never_chooses_a_class_that_q_excludes():
-    """In float32 the cumulative sum may end below a uniform number: one such draw would weigh 1 / q(y) too much."""
-    built, function = sampled("float32")
-    weights = {p.name: p for p in built.params()}
-    weights["q_y.logits.W"].set_value(np.zeros_like(weights["q_y.logits.W"].get_value()))
-    x, eps_1, eps_2 = toy.images(2), np.zeros((2, 2)), np.zeros((2, 2))
-    uniform = np.array([np.nextafter(np.float32(1), np.float32(0)), 1.0], "float32")  # ndtr of a draw rounds to 1
-    rng = np.random.default_rng(0)
-    wrong = []
-    for _ in range(60):
-        logits = np.array([*rng.normal(size=2), -60.0], "float32")
-        weights["q_y.logits.b"].set_value(logits)
-        candidates, q_y = log_weights_by_class(built, x, eps_1, eps_2)
-        given = function(x, eps_1, eps_2, uniform)
-        chosen = np.abs(given[:, None] - candidates).argmin(axis=1)
-        wrong += [(logits.tolist(), c) for c, q in zip(chosen, q_y[[0, 1], chosen], strict=True) if q < 1e-20]
-    assert wrong == []
-
-
-def test_the_first_class_is_chosen_by_the_smallest_numbers_only():
-    built, function = sampled()
-    x, eps_1, eps_2 = toy.images(1), np.zeros((1, 2)), np.zeros((1, 2))
-    candidates, q_y = log_weights_by_class(built, x, eps_1, eps_2)
-    edge = q_y[0, 0]
-    below, above = (function(x, eps_1, eps_2, [u])[0] for u in (edge * (1 - 1e-9), edge * (1 + 1e-9)))
-    assert (below, above) == pytest.approx((candidates[0, 0], candidates[0, 1]), **EXACT)
 
 
 # The classifiers
@@ -256,33 +188,15 @@ def test_classifiers_under_the_statistics_of_another_pass():
         unlabelled, labelled = toy.draws(built, 5), toy.draws(built, 4, seed=7)
         variables = {T.matrix(): value for value in (*unlabelled, *labelled)}
         source = BatchStatistics()
-        objectives.log_terms(built, *list(variables)[:3], source)
-        pair = objectives.class_log_probabilities(built, *list(variables)[3:], GivenStatistics(source))
+        x, eps_1, eps_2, x_l, *noise_l = variables
+        built.terms(x, [eps_1, eps_2], source)
+        pair = built.class_log_probabilities(x_l, noise_l, GivenStatistics(source))
         values = toy.compute(dict(zip("qp", pair, strict=True)), variables)
     oracle = toy.Oracle.of(built)
     oracle.forward(*unlabelled, "batch")
     log_q, log_p = toy.classifiers(oracle.forward(*labelled, dict(oracle.seen)))
     assert values["q"] == pytest.approx(log_q, **EXACT)
     assert values["p"] == pytest.approx(log_p, **EXACT)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_cross_entropy(dtype):
-    rng = np.random.default_rng(0)
-    table, y = log_softmax(rng.normal(size=(6, 4)), axis=1).astype(dtype), np.array([0, 3, 1, 1, 2, 0], "int32")
-    with toy.precision(dtype):
-        log_probabilities, labels = T.matrix(), T.ivector()
-        output = objectives.cross_entropy(log_probabilities, labels)
-        value = toy.value(output, {log_probabilities: table, labels: y})
-    assert value.dtype == dtype
-    assert value.tolist() == [-table[row, label] for row, label in enumerate(y)]
-
-
-def test_cross_entropy_of_an_impossible_other_class_is_finite():
-    table = np.array([[0.0, -np.inf]])
-    log_probabilities, labels = T.matrix(), T.ivector()
-    output = objectives.cross_entropy(log_probabilities, labels)
-    assert toy.value(output, {log_probabilities: table, labels: [0]}).tolist() == [0.0]
 
 
 def test_the_oracles_densities():

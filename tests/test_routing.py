@@ -9,7 +9,6 @@ import toy
 from theano.scalar.basic import Second
 from toy_step import differing, in_networks, reached_by_labels, slopes, start, trained
 
-from parmesan_cagem import objectives
 from parmesan_cagem.normalisation import BatchStatistics, GivenStatistics, RunningStatistics
 
 CLASSES = 3
@@ -22,17 +21,18 @@ STATISTICS = ("unlabelled", "own", "running")
 def cross_entropy_gradients(statistics, routing, class_bn="uniform"):
     """In float64: (model, the unlabelled and labelled draws, {(H, parameter name): gradient, None if disconnected})."""
     with toy.precision("float64"):
-        built = toy.model(class_bn=class_bn)
+        built = toy.model(class_bn=class_bn, routing=routing)
         unlabelled, labelled = toy.draws(built, 6), toy.draws(built, len(Y), seed=7)
         variables, y = [T.matrix() for _ in range(6)], T.ivector()
         source = BatchStatistics()
-        objectives.log_terms(built, *variables[:3], source)
+        built.terms(variables[0], variables[1:3], source)
         used = {"unlabelled": GivenStatistics(source), "own": BatchStatistics(), "running": RunningStatistics()}
-        pair = objectives.class_log_probabilities(built, *variables[3:], used[statistics], routing)
+        given = built.labelled(variables[3], y, variables[4:], used[statistics])
+        assert set(given) == {"H_q", "H_p"}
         names = [p.name for p in built.params(trainable=True)]
         gradients = {}
-        for h, log_probabilities in zip(("H_q", "H_p"), pair, strict=True):
-            objective = T.mean(objectives.cross_entropy(log_probabilities, y))
+        for h, cross_entropies in given.items():
+            objective = T.mean(cross_entropies)
             wanted = built.params(trainable=True)
             found = T.grad(objective, wanted, disconnected_inputs="ignore", return_disconnected="None")
             gradients.update({(h, name): gradient for name, gradient in zip(names, found, strict=True)})

@@ -1,4 +1,4 @@
-"""Tiny CaGeMs with weights far from their near-zero start, and an independent forward pass of them in NumPy."""
+"""Tiny models with weights far from their near-zero start, and an independent forward pass of CaGeM in NumPy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import theano
 from scipy.special import log_softmax
 from scipy.stats import norm
 
-from parmesan_cagem.config import Experiment
+from parmesan_cagem import models
+from parmesan_cagem.config import WITH_Y, Experiment
 from parmesan_cagem.engines.theano_c import TheanoC
-from parmesan_cagem.models.cagem import CaGeM
 
 # Python code instead of C: nothing to compile, and fast enough at these sizes.
 ENGINE = TheanoC(mode="FAST_COMPILE")
@@ -27,12 +27,15 @@ def precision(dtype):
 
 
 def experiment(**changes):
-    return Experiment(**{**SIZES, **changes})
+    """A tiny CaGeM's settings, or those of the model that ``changes`` name."""
+    has_y = changes.get("model", "cagem") in WITH_Y
+    sizes = SIZES if has_y else {name: size for name, size in SIZES.items() if name != "clusters"}
+    return Experiment(**{**sizes, **changes})
 
 
 def model(x_dim=X_DIM, weights=0, scale=1.0, **changes):
     """A tiny model with random weights of every kind, running averages included."""
-    built = CaGeM(experiment(**changes), x_dim)
+    built = models.build(experiment(**changes), x_dim)
     randomise(built, weights, scale)
     return built
 
@@ -71,13 +74,21 @@ def images(count, x_dim=X_DIM, seed=0):
 
 
 def draws(built, count, seed=0):
-    """x, eps_z1 and eps_z2 for ``count`` images."""
-    e, rng = built.experiment, np.random.default_rng([seed, 1])
-    return (
-        images(count, built.x_dim, seed),
-        rng.normal(size=(count, e.z1_dim)),
-        rng.normal(size=(count * e.clusters, e.z2_dim)),
-    )
+    """x and the noise of every variable for ``count`` images: CaGeM's x, eps_z1 and eps_z2."""
+    rng = np.random.default_rng([seed, 1])
+    return (images(count, built.x_dim, seed), *(rng.normal(size=shape) for shape in built.noise_shapes(count)))
+
+
+def densities_of(terms):
+    """A CaGeM's Terms, by the names of what :meth:`Oracle.forward` returns."""
+    z1, y, z2 = (terms.latents[name] for name in ("z1", "y", "z2"))
+    return {
+        "p_x": terms.p_x,
+        **{"p_z1": z1.log_p, "p_y": y.log_p, "p_z2": z2.log_p},
+        **{"q_z1": z1.log_q, "q_y": y.log_q, "q_z2": z2.log_q},
+        "kl_z2": z2.kl,
+        **{"mu_z1": z1.mu, "mu_z2": z2.mu, "z1": z1.z, "z2": z2.z},
+    }
 
 
 def fixed_noise(name, shape, kind="normal"):
@@ -113,15 +124,15 @@ def log_bernoulli(x, logits):
     return (x * -np.logaddexp(0, -logits) + (1 - x) * -np.logaddexp(0, logits)).sum(axis=-1)
 
 
-class Oracle:
-    """CaGeM in NumPy, float64, from a dict of weights by name.
+class Networks:
+    """The networks of every model in NumPy, float64, from a dict of weights by name.
 
     ``statistics`` is "running", "batch", or a dict from a batch norm's name to its mean and variance; ``seen`` holds
     those that were used last.
     """
 
     def __init__(self, e, weights):
-        self.e, self.k = e, e.clusters
+        self.e = e
         self.w = {name: np.asarray(value, dtype=np.float64) for name, value in weights.items()}
         self.seen = {}
 
@@ -152,6 +163,14 @@ class Oracle:
     def head(self, name, d):
         return d @ self.w[f"{name}.W"] + self.w[f"{name}.b"]
 
+
+class Oracle(Networks):
+    """CaGeM."""
+
+    @property
+    def k(self):
+        return self.e.clusters
+
     def one_hot(self, classes):
         rows = np.zeros((len(classes), self.k))
         for row, c in enumerate(classes):
@@ -159,7 +178,7 @@ class Oracle:
         return rows
 
     def forward(self, x, eps_1, eps_2, statistics="running"):
-        """Every log-density of one sample; names and shapes as in LogTerms."""
+        """Every log-density of one sample; names as in :func:`densities_of`, and ``p_y_all``: log p(y'|z2^y)."""
         self.seen = {}
         b, k = len(x), self.k
         d = self.hidden("q_z1", {"x": x}, statistics)
@@ -191,6 +210,8 @@ class Oracle:
             kl_z2=split(analytic),
             mu_z1=mu_1,
             mu_z2=split(mu_2),
+            z1=z1,
+            z2=split(z2),
             p_y_all=split(p_y),
         )
 

@@ -42,13 +42,13 @@ def slopes(function, weights, name, step=1e-6, entries=None):
 class Step:
     """A compiled training step of a tiny model."""
 
-    def __init__(self, labels=True, weights=0, **changes):
+    def __init__(self, labels=True, weights=0, engine=None, **changes):
         self.model = toy.model(weights=weights, **STEP, **changes)
         self.e = self.model.experiment
         labelled = (LABELLED, (W_Q, W_P), LABELS) if labels else (None, (W_Q, W_P))
         self.built = training_step.build(self.model, self.e, BYTES, *labelled)
         self.labels = labels
-        self.function = toy.ENGINE.steps(
+        self.function = (engine or toy.ENGINE).steps(
             self.built.inputs, list(self.built.outputs.values()), list(self.built.updates.items()), "step"
         )
 
@@ -60,6 +60,7 @@ class Step:
         return {name: value[0] for name, value in zip(self.built.outputs, outputs, strict=True)}
 
     def state(self):
+        self.function.pull()
         return {name: variable.get_value() for name, variable in self.built.state.items()}
 
     def restore(self, state):
