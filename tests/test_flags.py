@@ -6,10 +6,11 @@ import re
 import pytest
 from setting_values import FIELDS, flag, other_value
 
-from parmesan_cagem import arguments, config
-from parmesan_cagem.config import PRESETS, experiment
+from parmesan_cagem import arguments
+from parmesan_cagem.config import experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.pipeline import main
+from parmesan_cagem.presets import CLASSES, DATASETS, PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -89,5 +90,5 @@ def test_a_job_changes_no_number(tmp_path):
 
 
 def test_every_data_set_has_a_number_of_classes():
-    assert set(FIELDS["dataset"].metadata["choices"]) == set(config.CLASSES)
-    assert set(config.DATASETS) == set(config.CLASSES)
+    assert set(FIELDS["dataset"].metadata["choices"]) == set(CLASSES)
+    assert set(DATASETS) == set(CLASSES)
