@@ -144,11 +144,12 @@ def test_seeds_share_the_images_of_the_first(toy_data, trained):
 
 def test_confusion_and_clusters_are_those_of_the_averaged_probabilities(toy_data, full):
     result, fields = full
-    for name, probabilities in (("q", result.classes[0].q_y), ("p", result.classes[0].p_y)):
+    for name, probabilities in result.classes[0].classifiers.items():
         expected = [[0] * K for _ in range(10)]
         for label, row in zip(toy_data.test_labels, probabilities, strict=True):
             expected[label][int(np.argmax(row))] += 1
         assert fields["confusion"][name] == expected
+    assert set(fields["confusion"]) == {"q", "p"}
     columns = np.array(fields["confusion"]["q"]).T
     assert fields["clustering"]["purity"] == pytest.approx(sum(max(c) for c in columns.tolist()) / 200)
 

@@ -1,10 +1,11 @@
-"""A CaGeM on nine pixels with three clusters, every parameter far from its initial value."""
+"""Models on nine pixels (CaGeM with three clusters), every parameter far from its initial value."""
 
 import numpy as np
 
+from parmesan_cagem import models
 from parmesan_cagem.config import experiment
 from parmesan_cagem.engines.theano_c import TheanoC
-from parmesan_cagem.models.cagem import CaGeM
+from parmesan_cagem.presets import WITH_Y
 
 D, K = 9, 3  # pixels of a toy image, clusters
 TOY = {"labels": 0, "clusters": K, "wide": 6, "narrow": 5, "z1_dim": 3, "z2_dim": 2, "class_draws": 4, "eval_seed": 3}
@@ -14,10 +15,18 @@ def engine():
     return TheanoC(mode="FAST_COMPILE")
 
 
+def toy_experiment(**changes):
+    """Of CaGeM, or of the model named; ``clusters`` only where there are some."""
+    settings = {**TOY, **changes}
+    if settings.get("model", "cagem") not in WITH_Y:
+        del settings["clusters"]
+    return experiment("smoke", **settings)
+
+
 def toy(**changes):
     """An experiment and a model whose every parameter is far from its initial value."""
-    e = experiment("smoke", **{**TOY, **changes})
-    model = CaGeM(e, D)
+    e = toy_experiment(**changes)
+    model = models.build(e, D)
     rng = np.random.default_rng(5)
     scales = {"log_sigma": 0.02, "p_y.logits": 2.0}  # sigma around 1, not 1e9; clusters that differ
     for parameter in model.params():
