@@ -131,19 +131,23 @@ def test_active_units_by_hand():
 
 
 def rows_of(model, layer, weighted):
-    """A function from (x, eps_z1, eps_z2) to the input of a batch-norm layer, and the weights of its rows."""
-    x, eps_1, eps_2 = T.matrix(), T.matrix(), T.matrix()
-    known = {model.x: x, model.variables[0].eps: eps_1, model.variables[1].eps: eps_2}
+    """A function from x and all noise to the input of a batch-norm layer, and the weights of its rows."""
+    x, eps = T.matrix(), [T.matrix() for _ in model.variables]
+    known = {model.x: x, **{v.eps: drawn for v, drawn in zip(model.variables, eps, strict=True)}}
     incoming = get_output(layer.input_layers[0], known, statistics=RunningStatistics())
     outputs = [incoming]
     if weighted:
         outputs.append(get_output(layer.input_layers[1], known, statistics=RunningStatistics()))
-    return theano.function([x, eps_1, eps_2], outputs, mode="FAST_COMPILE", on_unused_input="ignore")
+    return theano.function([x, *eps], outputs, mode="FAST_COMPILE", on_unused_input="ignore")
 
 
-@pytest.mark.parametrize("class_bn", ["uniform", "q"])
-def test_collected_statistics_are_those_of_all_images(class_bn):
-    e, model = toy(class_bn=class_bn)
+@pytest.mark.parametrize(
+    ("settings", "weighted_layers", "all_layers"),
+    [({}, 0, 12), ({"class_bn": "q"}, 8, 12), ({"model": "vae"}, 0, 8), ({"model": "vae", "layers": 1}, 0, 4)],
+    ids=["CaGeM", "CaGeM, weighted", "VAE", "VAE of a layer"],
+)
+def test_collected_statistics_are_those_of_all_images(settings, weighted_layers, all_layers):
+    e, model = toy(**settings)
     rng = np.random.default_rng(2)
     count = 2 * ROWS + 77
     images, places = rng.integers(0, 256, (count, D)).astype(np.uint8), np.sort(rng.permutation(5000)[:count])
@@ -163,8 +167,11 @@ def test_collected_statistics_are_those_of_all_images(class_bn):
         function, blocks = rows_of(model, layer, weighted), []
         for start in range(0, count, ROWS):
             x, draws = binary[start : start + ROWS], noise(e.eval_seed, Purpose.COLLECT, start)
-            eps_1 = draws.standard_normal((len(x), 3), dtype=np.float32)
-            blocks.append(function(x, eps_1, draws.standard_normal((len(x) * K, 2), dtype=np.float32)))
+            per_image = K if e.model == "cagem" else 1  # of the upper variable
+            eps = [draws.standard_normal((len(x), 3), dtype=np.float32)]
+            if e.model == "cagem" or e.layers == 2:
+                eps.append(draws.standard_normal((len(x) * per_image, 2), dtype=np.float32))
+            blocks.append(function(x, *eps))
         rows = np.concatenate([block[0] for block in blocks]).astype(float)
         share = np.ones(len(rows))
         if weighted:
@@ -172,10 +179,11 @@ def test_collected_statistics_are_those_of_all_images(class_bn):
             share = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).ravel()
         mean = np.average(rows, axis=0, weights=share)
         variance = np.average((rows - mean) ** 2, axis=0, weights=share)
-        assert len(rows) in (count, count * K)
+        assert len(rows) in (count, count * per_image)
         assert np.allclose(layer.running_mean.get_value(), mean, rtol=1e-3, atol=1e-4), layer.name
         assert np.allclose(layer.running_variance.get_value(), variance, rtol=1e-3, atol=1e-4), layer.name
-    assert sum(len(layer.input_layers) == 2 for layer in model.batch_norms) == (8 if class_bn == "q" else 0)
+    assert sum(len(layer.input_layers) == 2 for layer in model.batch_norms) == weighted_layers
+    assert len(model.batch_norms) == all_layers
     assert all(np.array_equal(p.get_value(), kept[p.name]) for p in model.params() if p.name in kept)
 
 

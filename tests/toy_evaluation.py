@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from parmesan_cagem import models
+from parmesan_cagem import evaluation, models
 from parmesan_cagem.config import experiment
+from parmesan_cagem.data import Dataset
 from parmesan_cagem.engines.theano_c import TheanoC
+from parmesan_cagem.partition import partition
 from parmesan_cagem.presets import WITH_Y
 
 D, K = 9, 3  # pixels of a toy image, clusters
@@ -42,3 +44,20 @@ def toy(**changes):
 
 def toy_images(count):
     return (np.random.default_rng(1).random((count, D)) < 0.4).astype(np.uint8)
+
+
+def toy_dataset():
+    """200 images to train on and 200 to test, of ten classes of several sizes."""
+    rng = np.random.default_rng(8)
+    labels = np.repeat(np.arange(10), [30, 30, 20, 20, 20, 20, 20, 15, 15, 10])
+    train, test = rng.permutation(labels), rng.permutation(labels)
+    pixels = rng.integers(0, 256, (2, 200, D)).astype(np.uint8)
+    return Dataset("mnist", 10, pixels[0], train, pixels[1], test, source="toy", sha256="0" * 64)
+
+
+def evaluate_toy(data, trained, ledger=None, **changes):
+    """The results of an evaluation, and its fields of a record."""
+    settings = {"iw_samples": 10, "eval_images": 40, "train_images": 100, "batch_size": 10, **changes}
+    e, (_, model) = toy_experiment(**settings), trained
+    result = evaluation.evaluate(model, e, data, partition(data, e), engine(), quiet=True, ledger=ledger)
+    return result, evaluation.record_fields(result, e, data)
