@@ -65,6 +65,9 @@ def test_help_is_printed_and_ends_well(capsys):
 def test_every_flag_sets_its_field_and_no_other(name):
     value = other_value(FIELDS[name])
     base = {} if name != "clusters" else {"labels": 0}  # with labels, K is the number of classes
+    having = FIELDS[name].metadata["models"]
+    if having and "cagem" not in having:
+        base["model"] = having[0]
     if isinstance(value, bool):
         given = [flag(name) if value else flag(name).replace("--", "--no-")]
     else:
