@@ -119,13 +119,6 @@ def test_later_settings_off_their_default_have_a_name_of_their_own():
     assert all(name == "mnist-vae-paper-s1" or name.startswith("mnist-vae-paper-s1-") for name in names)
 
 
-@pytest.mark.parametrize(
-    ("flags", "title"), [("", "CaGeM-100"), ("--model vae", "VAE"), ("--model m2 --labels 50", "M2-50")]
-)
-def test_titles(flags, title):
-    assert arguments.title(parse(*flags.split())) == title
-
-
 # Widths and dimensions
 
 
