@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from parmesan_cagem import config
+from parmesan_cagem import config, presets
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 
@@ -74,14 +74,14 @@ def default_name(e: Experiment) -> str:
 
 
 def _stem(e: Experiment) -> str:
-    labels = [str(e.labels)] if e.model in config.WITH_Y else []
+    labels = [str(e.labels)] if e.model in presets.WITH_Y else []
     return "-".join([e.dataset, e.model, *labels, e.preset, f"s{e.seed}"])
 
 
 def title(e: Experiment) -> str:
     """``CaGeM-100``, ``VAE``: the model's name as the paper writes it, with its labels if it can have some."""
     name = "CaGeM" if e.model == "cagem" else e.model.upper()
-    return f"{name}-{e.labels}" if e.model in config.WITH_Y else name
+    return f"{name}-{e.labels}" if e.model in presets.WITH_Y else name
 
 
 def _nearest(folder: Path, e: Experiment) -> Path:
@@ -99,9 +99,9 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
     )
     for field in dataclasses.fields(Experiment):
         if field.name != "dataset":
-            presets = [f"{p}: {v[field.name]}" for p, v in config.PRESETS.items() if field.name in v]
-            default = config.DATASETS[dataset].get(field.name, field.default)
-            add_field(parser, field, f"default {'; '.join([str(default), *presets])}")
+            own = [f"{p}: {v[field.name]}" for p, v in presets.PRESETS.items() if field.name in v]
+            default = presets.DATASETS[dataset].get(field.name, field.default)
+            add_field(parser, field, f"default {'; '.join([str(default), *own])}")
     add_data_flags(parser, unverified=dataset == "omniglot")  # MNIST's files exist in one version only
     parser.add_argument(
         "--out",

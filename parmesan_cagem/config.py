@@ -1,57 +1,21 @@
-"""The experiment: every hyper-parameter once, with its unit, meaning, provenance and bounds; presets as differences."""
+"""The experiment: every hyper-parameter once, with its unit, meaning, provenance and bounds."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parmesan_cagem import engines
+from parmesan_cagem import engines, options
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.label_weights import resolve, shortest
+from parmesan_cagem.options import option
+from parmesan_cagem.presets import CLASSES, DATASETS, LAYERED, MODELS, PRESETS, WITH_Y
 
-CLASSES = {"mnist": 10, "omniglot": 50}
-WITH_Y = ("cagem", "adgm", "sdgm", "m2")  # a class y, summed over or given
-LAYERED = ("vae", "iwae", "lvae", "avae")  # L layers of Gaussian variables
-# What differs from Experiment's defaults with another model. ADGM's code: alpha = 0.1 N_u / N_l.
-MODELS: dict[str, dict[str, Any]] = {
-    "cagem": {},
-    **{name: {"labels": 0} for name in LAYERED},
-    "iwae": {"labels": 0, "train_iw": 50},
-    **{name: {"label_weight": "adgm:0.1"} for name in ("adgm", "sdgm", "m2")},
-}
-# What differs from Experiment's defaults, which are MNIST's. OMNIGLOT's pixels are probabilities already.
-DATASETS: dict[str, dict[str, Any]] = {"mnist": {}, "omniglot": {"labels": 500, "clusters": 50, "pixel_scale": 1.0}}
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState, which Lasagne draws its weights from
-
-
-def option(
-    default: Any,
-    help: str,
-    source: str = "ours",
-    *,
-    choices: tuple[str, ...] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    role: str = "training",
-    models: tuple[str, ...] = (),
-    later: bool = False,
-) -> Any:
-    """Declare a field: ``source`` is its provenance; ``role`` says whether a resumed run may change it.
-
-    Roles: ``training`` shapes the weights and may never change; ``length`` and ``evaluation`` may. ``models`` are those
-    that have the setting: all when empty. A ``later`` field did not exist in the first records: at its default it
-    leaves their hash alone.
-    """
-    facts = {"help": help, "source": source, "choices": choices, "role": role, "models": models, "later": later}
-    return dataclasses.field(
-        default=default, metadata={**facts, "minimum": minimum, "maximum": maximum, "above": above, "below": below}
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,9 +192,9 @@ class Experiment:
     checkpoint_every: int = option(1, "epochs between checkpoints", minimum=1, role="length")
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        options.check(self)
         for name in ("label_weight", "label_weight_p"):  # 10 and 10.0 are one setting
-            object.__setattr__(self, name, _plain_weight(getattr(self, name)))
+            object.__setattr__(self, name, shortest(getattr(self, name)))
         self._check_model()
         self._check_labels()
         if self.dataset == "omniglot" and self.pixel_scale != 1:
@@ -268,10 +232,10 @@ class Experiment:
             )
         if self.labels and self.model not in WITH_Y:
             raise UserError(f"--labels {self.labels}: --model {self.model} has no classes; use --labels 0")
-        usual = {**DATASETS[self.dataset], **MODELS[self.model]}
+        usual = {**DATASETS[self.dataset], **MODELS[self.model]}  # without a meaning here, so one value only: one hash
         for field in dataclasses.fields(self):
             has, value = field.metadata["models"], getattr(self, field.name)
-            if has and self.model not in has and value not in (field.default, usual.get(field.name)):
+            if has and self.model not in has and value != usual.get(field.name, field.default):
                 flag = "--" + field.name.replace("_", "-")
                 raise UserError(
                     f"{flag} {value}: --model {self.model} has no such setting ({', '.join(has)} have); leave it out"
@@ -311,10 +275,10 @@ class Experiment:
         (w_q, w_p) : tuple of float
             In: maximise mean_u F - w_q mean_l H_q - w_p mean_l H_p.
         """
-        w_q = _weight("--label-weight", self.label_weight, unlabelled, labelled)
+        w_q = resolve("--label-weight", self.label_weight, unlabelled, labelled)
         if self.label_weight_p == "same":
             return w_q, w_q
-        return w_q, _weight("--label-weight-p", self.label_weight_p, unlabelled, labelled)
+        return w_q, resolve("--label-weight-p", self.label_weight_p, unlabelled, labelled)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain JSON values."""
@@ -339,36 +303,6 @@ MAY_CHANGE = frozenset(f.name for f in dataclasses.fields(Experiment) if f.metad
 
 # Settings that runs of older versions lack, and what their absence means.
 LATER = {f.name: f.default for f in dataclasses.fields(Experiment) if f.metadata["later"]}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    # Every schedule ten times shorter.
-    "short": {"epochs": 60, "warmup_epochs": 10, "decay_epochs": 5, "eval_images": 500},
-    # The paper's networks, minutes.
-    "demo": {
-        "epochs": 4,
-        "warmup_epochs": 1,
-        "decay_epochs": 1,
-        "iw_samples": 100,
-        "eval_images": 500,
-        "class_draws": 5,
-    },
-    # Seconds: for tests.
-    "smoke": {
-        "epochs": 2,
-        "warmup_epochs": 1,
-        "decay_epochs": 1,
-        "wide": 32,
-        "narrow": 16,
-        "z1_dim": 8,
-        "z2_dim": 4,
-        "batch_size": 50,
-        "train_images": 500,
-        "iw_samples": 10,
-        "eval_images": 50,
-        "class_draws": 5,
-    },
-}
 
 
 def experiment(preset: str, **changes: Any) -> Experiment:
@@ -398,55 +332,3 @@ def usual(preset: str, dataset: str, model: str = "cagem") -> dict[str, Any]:
     """
     differences = {**DATASETS.get(dataset, {}), **MODELS.get(model, {}), **PRESETS[preset]}
     return {**Experiment().to_dict(), **differences, "preset": preset, "model": model}
-
-
-def _weight(flag: str, text: str, unlabelled: int, labelled: int) -> float:
-    """``10``, ``paper:0.1`` or ``adgm:0.1`` as a number."""
-    number = text.rpartition(":")[2]
-    reading = text.removesuffix(number)
-    factors = {"": 1.0, "paper:": (unlabelled + labelled) / unlabelled, "adgm:": unlabelled / labelled}
-    try:
-        weight = float(number) * factors[reading]
-        if not (math.isfinite(weight) and weight >= 0):
-            raise ValueError
-    except (ValueError, KeyError):
-        raise UserError(f"{flag} {text}: give a finite number >= 0, paper:BETA or adgm:BETA") from None
-    return weight
-
-
-def _plain_weight(text: str) -> str:
-    """The shortest spelling of a weight; what is no weight stays as it is, for the error message."""
-    reading, colon, number = text.rpartition(":")
-    try:
-        weight = float(number)
-    except ValueError:
-        return text
-    return (
-        f"{reading}{colon}{weight!r}".removesuffix(".0")
-        if math.isfinite(weight) and bool(reading) == bool(colon)
-        else text
-    )
-
-
-def _check_fields(experiment: Experiment) -> None:
-    for field in dataclasses.fields(experiment):
-        value, facts = getattr(experiment, field.name), field.metadata
-        flag = "--" + field.name.replace("_", "-")
-        if facts["choices"] and value not in facts["choices"]:
-            raise UserError(f"{flag} {value}: unknown; choose one of {', '.join(facts['choices'])}")
-        expected = type(field.default)
-        if expected is float and type(value) is int:
-            object.__setattr__(experiment, field.name, float(value))
-        elif type(value) is not expected:
-            raise UserError(f"{flag} {value!r}: must be of type {expected.__name__}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{flag} {value}: must be a finite number")
-        for bound, wrong, words in (
-            ("minimum", lambda v, b: v < b, "at least"),
-            ("maximum", lambda v, b: v > b, "at most"),
-            ("above", lambda v, b: v <= b, "above"),
-            ("below", lambda v, b: v >= b, "below"),
-        ):
-            limit = facts[bound]
-            if limit is not None and wrong(value, limit):
-                raise UserError(f"{flag} {value}: must be {words} {limit}")

@@ -89,7 +89,8 @@ class RunFolder:
             raise UserError(f"--resume: no run in {path} (no config.json); check --out and --name, or omit --resume")
         run = cls(path)
         with run._closed_on_error():
-            before = {**(later or {}), **run.read_config()}
+            written = run.read_config()
+            before = {**(later or {}), **written}
             now = json.loads(files.to_json(dict(config)))  # tuples are lists in config.json
             changed = [
                 f"{key} was {_show(before, key)}, now {_show(now, key)}"
@@ -101,7 +102,7 @@ class RunFolder:
                     f"--resume: {path} began with other settings: {'; '.join(changed)}; give the former "
                     f"values, or another --name"
                 )
-            if now != before:
+            if now != written:
                 files.write_json(run.config_path, now)
             run._cut_torn_line()
         return run

@@ -76,3 +76,22 @@ _RECORD = {
 def example():
     """A fresh copy of the record."""
     return json.loads(json.dumps(_RECORD))
+
+
+# What differs in the record of a model without y, by dotted key.
+WITHOUT_Y = {
+    "name": "mnist-vae-paper-s1",
+    "model": "vae",
+    "dataset.labelled": 0,
+    "label_seed": None,
+    "label_indices_sha256": None,
+    "label_weight": {"q": None, "p": None, "given": "10", "given_p": "same"},
+    "terms": {"reconstruction": -72.25, "KL_z1": 5.0, "KL_z2": 13.5, "KL_z2_sampled": 13.25},
+    "error_q": None,
+    "error_p": None,
+    "test": {"H_q": None, "H_p": None, "expected_log_p_y": None},
+    "active_units": {"z1": 30, "z2": 10},
+    "cluster_usage": [],
+    "clustering": None,
+    "confusion": None,
+}

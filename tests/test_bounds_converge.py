@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 from toy_bounds import ESTIMATORS, Recorder
 
-from parmesan_cagem.bounds import TERMS, importance_bounds
+from parmesan_cagem.bounds import importance_bounds
 
 SMALL = {"z1_dim": 1, "z2_dim": 1, "clusters": 2}
 
@@ -99,7 +99,7 @@ def test_the_sampled_weights_estimate_f():
 def test_names_and_decomposition():
     result, _ = measured("marginal")
     assert list(result.bounds) == ["F_1", "F_1_marginal", "F_10", f"F_{K}"]
-    assert tuple(result.terms) == TERMS
+    assert list(result.terms) == ["reconstruction", "KL_z1", "KL_z2", "KL_z2_sampled", "KL_y"]
     t = result.terms
     exact = t["reconstruction"] - t["KL_z1"] - t["KL_y"] - t["KL_z2_sampled"]
     assert exact == pytest.approx(result.bounds["F_1"], rel=1e-5)

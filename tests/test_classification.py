@@ -1,13 +1,14 @@
-"""Both classifiers averaged over draws, and statistics collected over the training set."""
+"""The classifiers averaged over draws, and statistics collected over the training set."""
 
 import numpy as np
 import pytest
 import theano
 import theano.tensor as T
 from lasagne.layers import get_output
+from scipy.special import log_softmax
 from toy_evaluation import D, K, engine, toy, toy_images
 
-from parmesan_cagem import classification, objectives
+from parmesan_cagem import classification
 from parmesan_cagem.classification import Classification, classify
 from parmesan_cagem.collect import ROWS, collect_statistics
 from parmesan_cagem.data.binarize import binarize
@@ -30,30 +31,36 @@ def classes(trained):
     return places, toy_images(7), classify(model, e, engine(), toy_images(7), places)
 
 
+def parts(result):
+    """Everything of a result, by images."""
+    assert (list(result.classifiers), list(result.mu)) == (["q", "p"], ["z1", "z2"])
+    return [*result.classifiers.values(), result.expected_log_p_y, *result.mu.values()]
+
+
 def test_probabilities_are_averages_over_draws(trained, classes):
     e, model = trained
     places, images, result = classes
     x, eps_1, eps_2 = T.matrix(), T.matrix(), T.matrix()
-    terms = objectives.log_terms(model, x, eps_1, eps_2, RunningStatistics())
-    outputs = [terms.q_y, terms.p_y_all, terms.mu_z1, terms.mu_z2]
+    of = model.terms(x, [eps_1, eps_2], RunningStatistics()).latents
+    p_logits = model.class_logits(of["z2"].z.reshape((K, 2)), RunningStatistics())  # of one image's K z2
+    outputs = [of["y"].log_q[0], p_logits, of["z1"].mu[0], of["z2"].mu[0]]
     function = theano.function([x, eps_1, eps_2], outputs, mode="FAST_COMPILE", on_unused_input="ignore")
     for i, place in enumerate(places):
         eps = noise(e.eval_seed, Purpose.CLASSIFICATION, int(place)).standard_normal((4, 3 + K * 2), dtype=np.float32)
         sums = np.zeros(K), np.zeros(K), 0.0, np.zeros(3), np.zeros(2)
         for draw in eps:
             row = images[i : i + 1].astype(np.float32)
-            log_q, log_p, mu_1, mu_2 = (
-                v[0].astype(float) for v in function(row, draw[None, :3], draw[3:].reshape(K, 2))
-            )
+            found = function(row, draw[None, :3], draw[3:].reshape(K, 2))
+            log_q, logits, mu_1, mu_2 = (value.astype(float) for value in found)
+            log_p = log_softmax(logits, axis=1)
             q, p = np.exp(log_q), np.exp(log_p)  # (K,), (K, K): p[c] = p(.|z2^c)
             values = q, sum(q[c] * p[c] for c in range(K)), sum(q[c] * log_p[c, c] for c in range(K)), mu_1, q @ mu_2
             sums = tuple(total + value / 4 for total, value in zip(sums, values, strict=True))
-        given = result.q_y, result.p_y, result.expected_log_p_y, result.mu_z1, result.mu_z2
-        for one, other in zip(given, sums, strict=True):
+        for one, other in zip(parts(result), sums, strict=True):
             assert np.allclose(one[i], other, rtol=1e-5, atol=1e-6)
-    assert result.q_y.std(axis=0).min() > 0.01  # neither the images nor the classes are all alike
-    assert np.allclose(result.q_y.sum(axis=1), 1, atol=1e-5)
-    assert np.allclose(result.p_y.sum(axis=1), 1, atol=1e-5)
+    assert result.classifiers["q"].std(axis=0).min() > 0.01  # neither the images nor the classes are all alike
+    for probabilities in result.classifiers.values():
+        assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 9, 1000])
@@ -61,8 +68,8 @@ def test_the_size_of_a_call_does_not_matter(rows, trained, classes):
     e, model = trained
     places, images, expected = classes
     given = classify(model, e, engine(), images, places, rows=rows)
-    for name in ("q_y", "p_y", "expected_log_p_y", "mu_z1", "mu_z2"):
-        assert np.allclose(getattr(given, name), getattr(expected, name), rtol=1e-5, atol=1e-6), name
+    for one, other in zip(parts(given), parts(expected), strict=True):
+        assert np.allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_an_image_gives_the_same_in_a_subset(trained, classes):
@@ -70,8 +77,8 @@ def test_an_image_gives_the_same_in_a_subset(trained, classes):
     places, images, expected = classes
     some = [5, 2]
     given = classify(model, e, engine(), images[some], places[some])
-    assert np.allclose(given.q_y, expected.q_y[some], rtol=1e-5, atol=1e-6)
-    assert np.allclose(given.mu_z2, expected.mu_z2[some], rtol=1e-5, atol=1e-6)
+    for one, other in zip(parts(given), parts(expected), strict=True):
+        assert np.allclose(one, other[some], rtol=1e-5, atol=1e-6)
 
 
 def test_nan_is_never_averaged_away(trained):
@@ -93,15 +100,9 @@ def test_nan_is_never_averaged_away(trained):
         classify(model, e, Spoilt(), toy_images(3), np.array([4, 0, 17]))
 
 
-def by_hand(q_y, p_y=None, mu_z1=None, mu_z2=None):
-    q_y = np.asarray(q_y, float)
-    none = np.zeros((len(q_y), 1))
-    return Classification(
-        q_y,
-        q_y if p_y is None else np.asarray(p_y, float),
-        none[:, 0],
-        *(none if m is None else m for m in (mu_z1, mu_z2)),
-    )
+def by_hand(q, p=None, mu=None):
+    classifiers = {"q": np.asarray(q, float)} | ({} if p is None else {"p": np.asarray(p, float)})
+    return Classification(classifiers, np.zeros(len(q)), mu or {})
 
 
 def test_errors_cross_entropies_and_usage_by_hand():
@@ -109,11 +110,11 @@ def test_errors_cross_entropies_and_usage_by_hand():
     p = [[0.2, 0.3, 0.5], [0.3, 0.4, 0.3], [0.1, 0.6, 0.3], [1.0, 0.0, 0.0]]
     labels = np.array([0, 1, 1, 2])
     result = by_hand(q, p)
-    assert result.error("q_y", labels) == 25.0
-    assert result.error("p_y", labels) == 50.0
-    assert result.cross_entropy("q_y", labels) == pytest.approx(-np.log([0.5, 0.8, 0.35, 1.0]).mean())
+    assert result.error("q", labels) == 25.0
+    assert result.error("p", labels) == 50.0
+    assert result.cross_entropy("q", labels) == pytest.approx(-np.log([0.5, 0.8, 0.35, 1.0]).mean())
     tiny = np.finfo(np.float32).tiny  # a probability of 0 costs 87 nats, not infinitely many
-    assert result.cross_entropy("p_y", labels) == pytest.approx(-np.log([0.2, 0.4, 0.6, tiny]).mean())
+    assert result.cross_entropy("p", labels) == pytest.approx(-np.log([0.2, 0.4, 0.6, tiny]).mean())
     assert result.usage() == pytest.approx([0.25, 0.3625, 0.3875])
 
 
@@ -121,7 +122,7 @@ def test_active_units_by_hand():
     swing = np.tile([-1.0, 1.0], 50)[:, None]  # variance 1
     mu_z1 = swing * np.sqrt([0.0, 0.0099, 0.0101, 4.0]) + [0.0, 0.0, 0.0, 50.0]
     mu_z2 = swing * np.sqrt([0.009, 0.5]) + 7.0
-    result = by_hand(np.ones((100, 1)), mu_z1=mu_z1, mu_z2=mu_z2)
+    result = by_hand(np.ones((100, 1)), mu={"z1": mu_z1, "z2": mu_z2})
     assert result.active_units() == {"z1": 2, "z2": 1}
     assert classification.ACTIVE_VARIANCE == 0.01
 
@@ -130,19 +131,23 @@ def test_active_units_by_hand():
 
 
 def rows_of(model, layer, weighted):
-    """A function from (x, eps_z1, eps_z2) to the input of a batch-norm layer, and the weights of its rows."""
-    x, eps_1, eps_2 = T.matrix(), T.matrix(), T.matrix()
-    known = {model.x: x, model.eps_z1: eps_1, model.eps_z2: eps_2}
+    """A function from x and all noise to the input of a batch-norm layer, and the weights of its rows."""
+    x, eps = T.matrix(), [T.matrix() for _ in model.variables]
+    known = {model.x: x, **{v.eps: drawn for v, drawn in zip(model.variables, eps, strict=True)}}
     incoming = get_output(layer.input_layers[0], known, statistics=RunningStatistics())
     outputs = [incoming]
     if weighted:
         outputs.append(get_output(layer.input_layers[1], known, statistics=RunningStatistics()))
-    return theano.function([x, eps_1, eps_2], outputs, mode="FAST_COMPILE", on_unused_input="ignore")
+    return theano.function([x, *eps], outputs, mode="FAST_COMPILE", on_unused_input="ignore")
 
 
-@pytest.mark.parametrize("class_bn", ["uniform", "q"])
-def test_collected_statistics_are_those_of_all_images(class_bn):
-    e, model = toy(class_bn=class_bn)
+@pytest.mark.parametrize(
+    ("settings", "weighted_layers", "all_layers"),
+    [({}, 0, 12), ({"class_bn": "q"}, 8, 12), ({"model": "vae"}, 0, 8), ({"model": "vae", "layers": 1}, 0, 4)],
+    ids=["CaGeM", "CaGeM, weighted", "VAE", "VAE of a layer"],
+)
+def test_collected_statistics_are_those_of_all_images(settings, weighted_layers, all_layers):
+    e, model = toy(**settings)
     rng = np.random.default_rng(2)
     count = 2 * ROWS + 77
     images, places = rng.integers(0, 256, (count, D)).astype(np.uint8), np.sort(rng.permutation(5000)[:count])
@@ -162,8 +167,11 @@ def test_collected_statistics_are_those_of_all_images(class_bn):
         function, blocks = rows_of(model, layer, weighted), []
         for start in range(0, count, ROWS):
             x, draws = binary[start : start + ROWS], noise(e.eval_seed, Purpose.COLLECT, start)
-            eps_1 = draws.standard_normal((len(x), 3), dtype=np.float32)
-            blocks.append(function(x, eps_1, draws.standard_normal((len(x) * K, 2), dtype=np.float32)))
+            per_image = K if e.model == "cagem" else 1  # of the upper variable
+            eps = [draws.standard_normal((len(x), 3), dtype=np.float32)]
+            if e.model == "cagem" or e.layers == 2:
+                eps.append(draws.standard_normal((len(x) * per_image, 2), dtype=np.float32))
+            blocks.append(function(x, *eps))
         rows = np.concatenate([block[0] for block in blocks]).astype(float)
         share = np.ones(len(rows))
         if weighted:
@@ -171,10 +179,11 @@ def test_collected_statistics_are_those_of_all_images(class_bn):
             share = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).ravel()
         mean = np.average(rows, axis=0, weights=share)
         variance = np.average((rows - mean) ** 2, axis=0, weights=share)
-        assert len(rows) in (count, count * K)
+        assert len(rows) in (count, count * per_image)
         assert np.allclose(layer.running_mean.get_value(), mean, rtol=1e-3, atol=1e-4), layer.name
         assert np.allclose(layer.running_variance.get_value(), variance, rtol=1e-3, atol=1e-4), layer.name
-    assert sum(len(layer.input_layers) == 2 for layer in model.batch_norms) == (8 if class_bn == "q" else 0)
+    assert sum(len(layer.input_layers) == 2 for layer in model.batch_norms) == weighted_layers
+    assert len(model.batch_norms) == all_layers
     assert all(np.array_equal(p.get_value(), kept[p.name]) for p in model.params() if p.name in kept)
 
 

@@ -8,8 +8,9 @@ import pytest
 from setting_values import FIELDS, flag, other_value
 
 from parmesan_cagem import arguments
-from parmesan_cagem.config import MAY_CHANGE, PRESETS, Experiment, experiment
+from parmesan_cagem.config import MAY_CHANGE, Experiment, experiment
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.presets import PRESETS
 
 # JSON
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from toy_evaluation import TOY, D, K, engine, toy
+from toy_evaluation import TOY, K, evaluate_toy, toy, toy_dataset
 
 from parmesan_cagem import evaluation
 from parmesan_cagem.config import experiment
-from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.errors import UserError
@@ -23,19 +22,7 @@ def trained():
 
 @pytest.fixture(scope="module")
 def toy_data():
-    rng = np.random.default_rng(8)
-    labels = np.repeat(np.arange(10), [30, 30, 20, 20, 20, 20, 20, 15, 15, 10])
-    train, test = rng.permutation(labels), rng.permutation(labels)
-    pixels = rng.integers(0, 256, (2, 200, D)).astype(np.uint8)
-    return Dataset("mnist", 10, pixels[0], train, pixels[1], test, source="toy", sha256="0" * 64)
-
-
-def evaluate_toy(toy_data, trained, ledger=None, **changes):
-    settings = {**TOY, "iw_samples": 10, "eval_images": 40, "train_images": 100, "batch_size": 10, **changes}
-    e = experiment("smoke", **settings)
-    _, model = trained
-    result = evaluation.evaluate(model, e, toy_data, partition(toy_data, e), engine(), quiet=True, ledger=ledger)
-    return result, evaluation.record_fields(result, e, toy_data)
+    return toy_dataset()
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +131,12 @@ def test_seeds_share_the_images_of_the_first(toy_data, trained):
 
 def test_confusion_and_clusters_are_those_of_the_averaged_probabilities(toy_data, full):
     result, fields = full
-    for name, probabilities in (("q", result.classes[0].q_y), ("p", result.classes[0].p_y)):
+    for name, probabilities in result.classes[0].classifiers.items():
         expected = [[0] * K for _ in range(10)]
         for label, row in zip(toy_data.test_labels, probabilities, strict=True):
             expected[label][int(np.argmax(row))] += 1
         assert fields["confusion"][name] == expected
+    assert set(fields["confusion"]) == {"q", "p"}
     columns = np.array(fields["confusion"]["q"]).T
     assert fields["clustering"]["purity"] == pytest.approx(sum(max(c) for c in columns.tolist()) / 200)
 

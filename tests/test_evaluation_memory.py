@@ -6,14 +6,13 @@ from python_process import run_python
 MEASURE = """
 import numpy as np
 import parmesan_cagem
-from parmesan_cagem import engines, provenance
+from parmesan_cagem import engines, models, provenance
 from parmesan_cagem.bounds import importance_bounds
 from parmesan_cagem.config import experiment
-from parmesan_cagem.models.cagem import CaGeM
 
 e = experiment("smoke", labels=0, iw_samples={k})
 images = (np.random.default_rng(0).random((200, 784)) < 0.2).astype(np.uint8)
-found = importance_bounds(CaGeM(e, 784), e, engines.get("xla", 1, "float32"), images, np.arange(200))
+found = importance_bounds(models.build(e, 784), e, engines.get("xla", 1, "float32"), images, np.arange(200))
 assert np.isfinite(found.bounds["F_{k}"]).all()
 print(provenance.peak_memory_bytes())
 """

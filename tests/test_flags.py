@@ -6,10 +6,11 @@ import re
 import pytest
 from setting_values import FIELDS, flag, other_value
 
-from parmesan_cagem import arguments, config
-from parmesan_cagem.config import PRESETS, experiment
+from parmesan_cagem import arguments
+from parmesan_cagem.config import experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.pipeline import main
+from parmesan_cagem.presets import CLASSES, DATASETS, PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,9 @@ def test_help_is_printed_and_ends_well(capsys):
 def test_every_flag_sets_its_field_and_no_other(name):
     value = other_value(FIELDS[name])
     base = {} if name != "clusters" else {"labels": 0}  # with labels, K is the number of classes
+    having = FIELDS[name].metadata["models"]
+    if having and "cagem" not in having:
+        base["model"] = having[0]
     if isinstance(value, bool):
         given = [flag(name) if value else flag(name).replace("--", "--no-")]
     else:
@@ -89,5 +93,5 @@ def test_a_job_changes_no_number(tmp_path):
 
 
 def test_every_data_set_has_a_number_of_classes():
-    assert set(FIELDS["dataset"].metadata["choices"]) == set(config.CLASSES)
-    assert set(config.DATASETS) == set(config.CLASSES)
+    assert set(FIELDS["dataset"].metadata["choices"]) == set(CLASSES)
+    assert set(DATASETS) == set(CLASSES)

@@ -40,7 +40,7 @@ def bounds(e, model, machine, ledger):
 
 def classes(e, model, machine, ledger):
     found = classify(model, e, machine, toy_images(7), PLACES, ledger=ledger)
-    return np.column_stack([found.q_y, found.p_y, found.expected_log_p_y, found.mu_z1, found.mu_z2])
+    return np.column_stack([*found.classifiers.values(), found.expected_log_p_y, *found.mu.values()])
 
 
 def statistics(e, model, machine, ledger):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_example import example
+from record_example import WITHOUT_Y, example
 
 from parmesan_cagem import files, records
 from parmesan_cagem.errors import UserError
@@ -51,13 +51,17 @@ def test_the_schema_is_itself_valid():
 DESCRIBED = tuple(f"#/$defs/{name}" for name in ("bound", "versions", "git"))
 
 
+OPTIONAL = {".bounds": {"F_1_marginal"}, ".confusion": {"p"}}  # of the sampled estimator; of a model without p(y|.)
+
+
 def test_every_key_is_described_and_required():
     def walk(node, path):
-        if "properties" in node and "object" in node.get("type", ()):
+        properties, patterns = node.get("properties", {}), node.get("patternProperties", {})
+        if (properties or patterns) and "object" in node.get("type", ()):
             assert node["additionalProperties"] is False, path
-            optional = set(node["properties"]) - set(node["required"])
-            assert optional == ({"F_1_marginal"} if path.endswith(".bounds") else set()), path
-            for key, child in node["properties"].items():
+            optional = set(properties) - set(node["required"])
+            assert optional == OPTIONAL.get(path, set()), path
+            for key, child in {**properties, **patterns}.items():
                 assert "description" in child or child.get("$ref") in DESCRIBED, f"{path}.{key}"
                 walk(child, f"{path}.{key}")
 
@@ -110,8 +114,22 @@ def test_a_good_record_passes(record):
         {"error_q": np.float32(5.5), "steps": np.int64(3)},
         {"cluster_usage": tuple([0.1] * 10)},
         {"warnings": ["checkpoint.h5 was damaged"]},
+        WITHOUT_Y,
+        {
+            **WITHOUT_Y,
+            "terms": {"reconstruction": -72.25, "KL_z1": 18.0, "KL_z1_sampled": 17.5},
+            "active_units": {"z1": 9},
+        },
+        {**WITHOUT_Y, "model": "lvae", "active_units": {f"z{level}": 2 for level in range(1, 6)}},
+        {
+            "model": "adgm",
+            "terms": {"reconstruction": -72.0, "KL_a": 1.0, "KL_z1": 5.0, "KL_z1_sampled": 5.5, "KL_y": 1.75},
+            "active_units": {"a": 3, "z1": 9},
+            "error_p": None,
+            "confusion": {"q": example()["confusion"]["q"]},
+        },
     ],
-    ids=lambda changes: ",".join(changes),
+    ids=lambda changes: ",".join(changes) if "model" not in changes else changes["model"],
 )
 def test_other_good_records_pass(record, changes):
     for path, value in changes.items():
@@ -146,7 +164,17 @@ BAD = [
     ("error_p", "5 %", "error_p: '5 %' is not of type"),
     ("dataset.labelled", 0, "error_p: 22.0 is not of type 'null'"),
     ("terms.KL_y", None, "terms.KL_y: None is not of type 'number'"),
+    ("terms.KL_y", DELETE, "terms: 'KL_y' is a required property"),
+    ("terms.KL_z2_sampled", DELETE, "terms: 'KL_z2_sampled' is a required property"),
+    ("terms.KL_z1", DELETE, "terms: 'KL_z1' is a required property"),
+    ("terms.KL_y_sampled", 1.5, "terms: 'KL_y_sampled' does not match"),
+    ("terms.KL_z0", 1.5, "terms: 'KL_z0' does not match"),
+    ("terms.F", 1.5, "terms: 'F' does not match"),
     ("active_units.z1", 3.5, "active_units.z1: 3.5"),
+    ("active_units.z2", DELETE, "active_units: 'z2' is a required property"),
+    ("active_units.y", 3, "active_units: 'y' does not match"),
+    ("confusion.p", DELETE, "confusion: 'p' is a required property"),
+    ("confusion.q", DELETE, "confusion: 'q' is a required property"),
     ("cluster_usage", [0.1] * 9, "cluster_usage: sums to 0.9"),
     ("cluster_usage", [1.5, -0.5], "cluster_usage[0]: 1.5 is greater"),
     ("started", "yesterday", "started: 'yesterday' does not match"),

@@ -159,6 +159,33 @@ def test_open_names_every_key_that_may_not_change_with_both_values(path):
     RunFolder.open(path, CONFIG, MAY_CHANGE).close()  # the refusal gave the lock free
 
 
+LATER = {"layers": 2, "iw_objective": "weighted"}
+
+
+def test_settings_of_a_later_version_are_added_to_an_older_run(path):
+    RunFolder.create(path, CONFIG).close()
+    now = {**CONFIG, **LATER}
+    with RunFolder.open(path, now, MAY_CHANGE, LATER) as run:
+        assert run.read_config() == CONFIG | LATER
+    RunFolder.open(path, now, MAY_CHANGE, LATER).close()
+    RunFolder.create(path.with_name("other"), CONFIG).close()
+    with pytest.raises(UserError, match='iw_objective was absent, now "weighted"; layers was absent, now 2'):
+        RunFolder.open(path.with_name("other"), now, MAY_CHANGE)
+
+
+def test_an_older_run_began_with_what_the_absence_of_a_setting_means(path):
+    RunFolder.create(path, CONFIG).close()
+    with pytest.raises(UserError) as error:
+        RunFolder.open(path, {**CONFIG, **LATER, "layers": 3}, MAY_CHANGE, LATER)
+    assert "began with other settings: layers was 2, now 3; give" in one_line(error)
+    assert json.loads((path / "config.json").read_text()) == CONFIG
+    # Where the run has the setting, that counts.
+    RunFolder.create(path.with_name("newer"), {**CONFIG, **LATER, "layers": 3}).close()
+    RunFolder.open(path.with_name("newer"), {**CONFIG, **LATER, "layers": 3}, MAY_CHANGE, LATER).close()
+    with pytest.raises(UserError, match="layers was 3, now 2"):
+        RunFolder.open(path.with_name("newer"), {**CONFIG, **LATER}, MAY_CHANGE, LATER)
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["no folder", "empty folder"])
 def test_open_needs_a_run(path, there):
     if there:

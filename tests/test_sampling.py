@@ -1,4 +1,4 @@
-"""Samples of a class, and the pictures of them."""
+"""Samples, of a class or of the prior alone, and the pictures of them."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import theano.tensor as T
 from lasagne.layers import get_output
 from PIL import Image
 from toy_evaluation import D, K, engine, toy
+from vae_oracle import VAEOracle
 
 from parmesan_cagem import sampling
 from parmesan_cagem.normalisation import RunningStatistics
@@ -40,10 +41,10 @@ class Recorder:
 
 
 def test_samples_are_of_the_class_of_their_row():
-    e, model = toy()
+    _, model = toy()
     edge = next(p for p in model.params() if p.name == "p_x.edge_z1.W")
     edge.set_value(0 * edge.get_value())  # p(x|y,z1) then depends on y alone
-    images = sampling.class_conditional(model, e, engine(), 4, seed=1)
+    images = sampling.samples(model, engine(), 4, seed=1)
     assert images.shape == (K, 4, D)
     assert np.ptp(images, axis=1).max() < 1e-6
     y = T.matrix()
@@ -56,8 +57,8 @@ def test_samples_are_of_the_class_of_their_row():
 
 
 def test_samples_differ_and_follow_from_the_seed(trained):
-    e, model = trained
-    one, again, other = (sampling.class_conditional(model, e, engine(), 5, seed) for seed in (1, 1, 2))
+    _, model = trained
+    one, again, other = (sampling.samples(model, engine(), 5, seed) for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
     assert one.min() >= 0
@@ -67,10 +68,11 @@ def test_samples_differ_and_follow_from_the_seed(trained):
 
 
 def test_the_z2_of_a_class_are_drawn_from_p_z2_given_y(trained):
-    e, model = trained
+    _, model = trained
     recorder = Recorder()
-    sampling.class_conditional(model, e, recorder, 400, seed=1)
-    (_, z2, _), (candidates,) = recorder.calls["p(x|y,z1), z1 ~ p(z1|y,z2)"], recorder.calls["p(y|z2)"]
+    sampling.samples(model, recorder, 400, seed=1)
+    (y, _, z2), (candidates,) = recorder.calls["p(x|.)"], recorder.calls["p(y|z2)"]
+    assert np.array_equal(y, np.repeat(np.eye(K), 400, axis=0))
     given = T.matrix()
     logits = get_output(model.p_y, {model.z2: given}, statistics=RunningStatistics(), classes="given")
     p_y = theano.function([given], T.nnet.softmax(logits), mode="FAST_COMPILE")
@@ -80,6 +82,32 @@ def test_the_z2_of_a_class_are_drawn_from_p_z2_given_y(trained):
         expected = (prior[:, c] ** 2).mean() / prior[:, c].mean()
         assert p_y(z2[400 * c : 400 * (c + 1)])[:, c].mean() == pytest.approx(expected, abs=0.06)
         assert expected > prior[:, c].mean() + 0.05  # or the test could not fail
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_without_classes_every_variable_is_drawn_from_the_prior(layers):
+    _, model = toy(model="vae", layers=layers)
+    recorder = Recorder()
+    images = sampling.samples(model, recorder, 5, seed=1)
+    assert images.shape == (10, 5, D)
+    assert list(recorder.calls) == ["p(x|.)"]
+    noise = recorder.calls["p(x|.)"]
+    assert [eps.shape for eps in noise] == [(50, units) for units in (3, 2, 1)[:layers]]
+    assert images.reshape(50, D) == pytest.approx(VAEOracle(model).generate(noise), abs=1e-5)
+    drawn = np.concatenate([eps.ravel() for eps in noise])
+    assert len(np.unique(drawn)) == drawn.size
+    assert len(np.unique(images.reshape(50, D), axis=0)) == 50
+    assert np.array_equal(images, sampling.samples(model, engine(), 5, seed=1))
+    assert not np.array_equal(images, sampling.samples(model, engine(), 5, seed=2))
+
+
+def test_the_prior_is_a_standard_normal():
+    _, model = toy(model="vae")
+    recorder = Recorder()
+    sampling.samples(model, recorder, 300, seed=1)
+    for eps in recorder.calls["p(x|.)"]:  # 3,000 draws: five standard errors
+        assert np.abs(eps.mean(axis=0)).max() < 5 / np.sqrt(3000)
+        assert np.abs(eps.std(axis=0) - 1).max() < 5 / np.sqrt(6000)
 
 
 # Pictures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from parmesan_cagem import arguments
-from parmesan_cagem.config import CLASSES
+from parmesan_cagem.presets import CLASSES
 from parmesan_cagem.signals import Signals
 
 HELP = "verify the data sets that a run would read, or download them into the user cache"

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from parmesan_cagem import files
-from parmesan_cagem.config import MAY_CHANGE, PRESETS
+from parmesan_cagem.config import MAY_CHANGE
+from parmesan_cagem.presets import PRESETS
 from parmesan_cagem.report.protocol import Protocol, protocol
 from parmesan_cagem.report.runs import DEFAULTS, Run
 

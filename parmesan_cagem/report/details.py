@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator
 
-from parmesan_cagem.config import PRESETS
+from parmesan_cagem.presets import PRESETS
 from parmesan_cagem.report.cells import ERRORS, Entry, departures, size
 from parmesan_cagem.report.paper import Published
 from parmesan_cagem.report.runs import DEFAULTS

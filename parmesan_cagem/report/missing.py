@@ -11,7 +11,8 @@ from typing import Any
 
 from parmesan_cagem import config
 from parmesan_cagem.arguments import default_name
-from parmesan_cagem.config import PRESETS, Experiment
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.presets import PRESETS
 from parmesan_cagem.report.cells import ERRORS, RANKED, size
 from parmesan_cagem.report.details import DRAWS, PAPER_K
 from parmesan_cagem.report.paper import PublishedTable

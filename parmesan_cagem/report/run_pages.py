@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parmesan_cagem.config import PRESETS, Experiment
+from parmesan_cagem.config import Experiment
 from parmesan_cagem.config import usual as usual_settings
+from parmesan_cagem.presets import PRESETS
 from parmesan_cagem.report import charts
 from parmesan_cagem.report.charts import number
 from parmesan_cagem.report.inputs import Run
