@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     MESH = 10
     RECONSTRUCTIONS = 11
     PRIOR = 12
+    PRICES = 13
 
 
 def generator(seed: int, purpose: Purpose, *more: int) -> np.random.Generator:
