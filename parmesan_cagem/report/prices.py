@@ -36,11 +36,11 @@ def section(run: Run) -> Html | None:
         pairs.append(("gain over one layer, nats", _bound(beside["gain"])))
     git = prices["git"]["commit"] or "no git checkout"
     words = (
-        f"log p(x) − F = KL[q({first}|x) ‖ p({first}|x)] + E KL[q({later}|{first},x) ‖ p({later}|{first},x)]. The middle "
-        f"bound holds {first} fixed and weights by importance over {later}: {prices['outer']} draws of {first}, "
-        f"{prices['inner']} of the rest for each, on the {prices['protocol']['images']} images and binarisations of the "
-        f"record. As F_{k} and the middle bound are lower bounds, so is the price of {later}; that of {first} may be off "
-        f"either way. "
+        f"log p(x) − F = KL[q({first}|x) ‖ p({first}|x)] + E KL[q({later}|{first},x) ‖ p({later}|{first},x)]: what "
+        f"both posteriors cost. The middle bound has {first} fixed and importance weights over {later}: "
+        f"{prices['outer']} draws of {first}, {prices['inner']} of the rest for each, on the record's "
+        f"{prices['protocol']['images']} images and binarisations. It is too low rather than too high, and so is the "
+        f"price of {later}; that of {first} has the errors of F_{k} and of the middle bound, which oppose each other. "
         f"Engine {prices['engine']}, {prices['precision']}, {prices['device']}, {charts.duration(prices['seconds'])}; "
     )
     return join([_heading(), charts.facts(pairs, "headline"), element("p", words, element("code", git))])
