@@ -1,7 +1,7 @@
 # Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything) and .venv-modern (NumPy 2,
 # the newest JAX: what needs no C code of Theano's). `make help` lists what can be done with them.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
-# ARGS (extra flags for demo, test, test-slow, test-browser, modern-test, bench, gpu, lock).
+# ARGS (extra flags for demo, test, test-slow, test-browser, modern-test, bench, bench-models, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -72,6 +72,11 @@ gpu: ## check and time a GPU, then train the queue on it; docs/gpu.md (GPU_PYTHO
 bench: .venv/.installed ## time the training step and the bound against their peers; JSON in benchmarks/results (ARGS="--rounds 3")
 	$(BIN)/python -m benchmarks.step_time --json benchmarks/results/step_time.json $(ARGS)
 	$(BIN)/python -m benchmarks.iw_bound --json benchmarks/results/iw_bound.json $(ARGS)
+
+# Every model with both engines, 20 processes at once: 15 GiB.
+.PHONY: bench-models
+bench-models: .venv/.installed ## time the training step of every model; JSON in benchmarks/results (ARGS="--only vae,lvae")
+	$(BIN)/python -m benchmarks.models --json benchmarks/results/models.json $(ARGS)
 
 .PHONY: lint
 lint: .venv/.installed ## ruff: rules and format, changes nothing

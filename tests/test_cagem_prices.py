@@ -69,7 +69,7 @@ def test_it_writes_prices_that_belong_to_the_record(run):
     images = binarize(digits().test_images, e.pixel_scale, 1)[indices]
     direct = nested_bounds(load(run).model, e, TheanoC(mode="FAST_COMPILE"), images, indices, 2, 3)
     assert same["middle"]["mean"] == pytest.approx(direct.middle.mean(), rel=1e-6)
-    assert 0 < numbers["price_first"]["standard_error"] < numbers["F_k"]["standard_error"]
+    assert numbers["price_first"]["standard_error"] > 0
     assert printed.splitlines()[3].startswith("price of y and z2  ")
     assert prices["one_layer"] is None
 
