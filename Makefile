@@ -1,7 +1,7 @@
 # Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything) and .venv-modern (NumPy 2,
 # the newest JAX: what needs no C code of Theano's). `make help` lists what can be done with them.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
-# ARGS (extra flags for demo, test, test-slow, test-browser, modern-test, bench, gpu, lock).
+# ARGS (extra flags for demo, test, test-slow, test-browser, modern-test, bench, bench-models, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -78,6 +78,11 @@ bench: .venv/.installed ## time the training step and the bound against their pe
 units: .venv/.installed ## train VAE, LVAE, CaGeM with and without labels at quarter width, three seeds; compare their layers
 	$(BIN)/cagem queue tools/units_queue.txt --out results/units $(ARGS)
 	$(BIN)/cagem units results/units/* --json docs/records/units.json --no-progress $(ARGS)
+
+# Every model with both engines, 20 processes at once: 15 GiB.
+.PHONY: bench-models
+bench-models: .venv/.installed ## time the training step of every model; JSON in benchmarks/results (ARGS="--only vae,lvae")
+	$(BIN)/python -m benchmarks.models --json benchmarks/results/models.json $(ARGS)
 
 .PHONY: lint
 lint: .venv/.installed ## ruff: rules and format, changes nothing

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import theano.tensor as T
@@ -22,44 +23,7 @@ from parmesan_cagem.models.networks import Model
 from parmesan_cagem.normalisation import RunningStatistics
 from parmesan_cagem.progress import Progress
 from parmesan_cagem.randomness import Purpose, noise
-
-
-class StreamingBound:
-    """F_k for several k at once, from disjoint blocks of one stream of log weights.
-
-    ``F_k(x) = mean over blocks of k draws of log mean_{s in block} w_s``. Blocks of a smaller k lie inside those of a
-    larger one when it divides it, so by Jensen's inequality the bounds are then ordered for every single image. A last,
-    incomplete block is left out. Draws are taken one at a time, so how they were computed cannot matter.
-
-    Parameters
-    ----------
-    images : int
-        N.
-    ks : sequence of int
-        Sizes of the blocks.
-    """
-
-    def __init__(self, images: int, ks: Sequence[int]) -> None:
-        self._ks = tuple(ks)
-        shape = (len(self._ks), images)
-        self._peak, self._sum = np.full(shape, -np.inf), np.zeros(shape)
-        self._total, self._blocks, self._draws = np.zeros(shape), np.zeros(len(self._ks), dtype=np.int64), 0
-
-    def add(self, log_weights: NDArray[np.floating]) -> None:
-        """Add one draw for every image: (N,), nats."""
-        row = np.asarray(log_weights, dtype=np.float64)[None, :]
-        peak = np.maximum(self._peak, row)
-        self._sum = self._sum * np.exp(self._peak - peak) + np.exp(row - peak)
-        self._peak, self._draws = peak, self._draws + 1
-        for i, k in enumerate(self._ks):
-            if self._draws % k == 0:
-                self._total[i] += self._peak[i] + np.log(self._sum[i] / k)
-                self._blocks[i] += 1
-                self._peak[i], self._sum[i] = -np.inf, 0.0
-
-    def bounds(self) -> dict[int, NDArray[np.float64]]:
-        """Maps k to F_k of every image, (N,), nats; only those k of which a block is complete."""
-        return {k: self._total[i] / self._blocks[i] for i, k in enumerate(self._ks) if self._blocks[i]}
+from parmesan_cagem.streaming import StreamingBound
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +45,49 @@ class Bounds:
     seconds: float = 0.0
 
 
+class Normals(Protocol):
+    """A source of standard normal numbers, in order; NumPy's generators are some."""
+
+    def standard_normal(self, size: tuple[int, int], dtype: Any) -> NDArray[Any]:
+        """The next ``size`` of them."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """What :func:`streamed` draws for an image.
+
+    Attributes
+    ----------
+    name : str
+        Of the ledger's table: what the numbers follow from, besides the ledger's identity.
+    draws : int
+        Samples of an image.
+    ks : tuple of int
+        Sizes of the blocks, ascending, 1 first.
+    noise : callable
+        Place of an image in the test set -> its noise; a row for each draw, the variables' side by side.
+    marginal : bool
+        Whether a weight sums over y; otherwise y is drawn too.
+    title : str
+        For the progress bar.
+    """
+
+    name: str
+    draws: int
+    ks: tuple[int, ...]
+    noise: Callable[[int], Normals]
+    marginal: bool
+    title: str
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the bounds in the table; with ``marginal`` the terms of F_1 follow."""
+        if not self.marginal:
+            return [f"F_{k}" for k in self.ks]
+        return [*("F_1_marginal" if k == 1 else f"F_{k}" for k in self.ks), "F_1"]
+
+
 def importance_bounds(
     model: Model,
     e: Experiment,
@@ -91,7 +98,41 @@ def importance_bounds(
     rows: int | None = None,
     ledger: Ledger | None = None,
 ) -> Bounds:
-    """F_1, F_10 and F_k (k = ``e.iw_samples``) of every image, under the running averages.
+    """F_1, F_10 and F_k (k = ``e.iw_samples``) of every image: :func:`streamed` with independent draws."""
+    return streamed(model, engine, _independent(e), images, indices, quiet, rows, ledger)
+
+
+def _independent(e: Experiment) -> Sampling:
+    # F_10 only where its blocks fill the draws: a block left over would break F_10 <= F_k for single images.
+    ks = sorted({1, e.iw_samples} | ({10} if e.iw_samples % 10 == 0 else set()))
+    name = f"bounds/k {e.iw_samples}, {e.estimator}, batch norm {e.bn_eval}, seed {e.eval_seed}"
+
+    def normals(image: int) -> Normals:
+        return noise(e.eval_seed, Purpose.EVALUATION, image)
+
+    return Sampling(name, e.iw_samples, tuple(ks), normals, e.estimator == "marginal", f"F_{e.iw_samples}")
+
+
+def kept_bounds(ledger: Ledger, e: Experiment, indices: NDArray[np.int64]) -> dict[str, NDArray[np.float64]] | None:
+    """The bounds of these images that :func:`importance_bounds` left in a ledger; None where one is missing."""
+    how = _independent(e)
+    done, values = ledger.kept(f"{how.name}/done"), ledger.kept(f"{how.name}/values")
+    if done is None or values is None or len(done) <= indices.max() or not done[indices].all():
+        return None
+    return {name: values[indices, column] for column, name in enumerate(how.columns)}
+
+
+def streamed(
+    model: Model,
+    engine: Engine,
+    how: Sampling,
+    images: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    quiet: bool = True,
+    rows: int | None = None,
+    ledger: Ledger | None = None,
+) -> Bounds:
+    """Bounds of every image, under the running averages.
 
     Parameters
     ----------
@@ -110,33 +151,30 @@ def importance_bounds(
     FloatingPointError
         A weight is NaN or Inf; names the image. Nothing is ever left out of a mean.
     """
-    marginal = e.estimator == "marginal"
+    marginal, ks = how.marginal, how.ks
     term_names = objectives.term_names(model) if marginal else ()
     rows = rows or max(1, engine.rows_per_call // (model.classes if marginal else 1))
     widths = noise_widths(model, given=not marginal)
     width = sum(widths) + (0 if marginal else 1)
-    # F_10 only where its blocks fill the draws: a block left over would break F_10 <= F_k for single images.
-    ks = sorted({1, e.iw_samples} | ({10} if e.iw_samples % 10 == 0 else set()))
-    names = ["F_1_marginal" if k == 1 and marginal else f"F_{k}" for k in ks]
-    columns = [*names, *(("F_1", *term_names) if marginal else ())]
-    table = (ledger or Ledger()).table(_table_name(e), int(indices.max()) + 1, len(columns))
-    draws = min(e.iw_samples, max(1, min(50, rows)))
+    columns = [*how.columns, *term_names]
+    table = (ledger or Ledger()).table(how.name, int(indices.max()) + 1, len(columns))
+    draws = min(how.draws, max(1, min(50, rows)))
     # Every image has a stream of its own, so threads may draw at once: beside an accelerator, one would hold it up.
     todo = [block for block in blocks(len(images), max(1, rows // draws)) if not table.done[indices[block]].all()]
     total, left = len(images), sum(len(indices[block]) for block in todo)
     if todo:
         call = _compile_marginal(model, engine) if marginal else _compile_sampled(model, engine)
-    scale = e.iw_samples  # progress is counted in images x samples
+    scale = how.draws  # progress is counted in images x samples
     with (
         ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
-        Progress(total * scale, "samples", f"F_{scale}", quiet, (total - left) * scale) as progress,
+        Progress(total * scale, "samples", how.title, quiet, (total - left) * scale) as progress,
     ):
         for block in todo:
             clock = time.monotonic()
-            streams = [noise(e.eval_seed, Purpose.EVALUATION, int(i)) for i in indices[block]]
+            streams = [how.noise(int(i)) for i in indices[block]]
             stream = StreamingBound(len(streams), ks)
             sums = np.zeros((1 + len(term_names), len(streams)))
-            for chunk in blocks(e.iw_samples, draws):
+            for chunk in blocks(how.draws, draws):
                 count = chunk.stop - chunk.start
                 drawn = threads.map(partial(_normals, shape=(count, width)), streams)
                 eps = np.stack(list(drawn))
@@ -148,16 +186,12 @@ def importance_bounds(
                     if marginal:
                         sums += drawn_values[1:, :, draw]
                 progress.advance(count * len(streams))
-            finished = [stream.bounds()[k] for k in ks] + ([*sums / e.iw_samples] if marginal else [])
+            finished = [stream.bounds()[k] for k in ks] + ([*sums / how.draws] if marginal else [])
             table.put(indices[block], np.stack(finished, axis=1), time.monotonic() - clock)
     values_of = dict(zip(columns, table.values[indices].T, strict=True))
     terms = {name: values_of.pop(name) for name in term_names}
-    order = [*(("F_1",) if marginal else ()), *names]
+    order = ["F_1", *(name for name in how.columns if name != "F_1")]
     return Bounds({name: values_of[name] for name in order}, terms, float(table.seconds[indices].sum()))
-
-
-def _table_name(e: Experiment) -> str:
-    return f"bounds/k {e.iw_samples}, {e.estimator}, batch norm {e.bn_eval}, seed {e.eval_seed}"
 
 
 def noise_widths(model: Model, given: bool = False) -> list[int]:
@@ -194,7 +228,7 @@ def _compile_sampled(model: Model, engine: Engine) -> Callable[..., Arrays]:
     return call
 
 
-def _normals(stream: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _normals(stream: Normals, shape: tuple[int, int]) -> NDArray[np.float32]:
     return stream.standard_normal(shape, dtype=np.float32)
 
 

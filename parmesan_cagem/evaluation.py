@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +71,28 @@ def evaluate(
     """
     ledger = ledger or Ledger()
     indices, everything = evaluated(dataset, e), np.arange(len(dataset.test_images))
-    seeds = tuple(range(e.eval_seed, e.eval_seed + e.eval_seeds))
     bounds, classes = [], []
-    for seed in seeds:
+    for settings, binary in each_seed(model, e, dataset, partition, engine, quiet, ledger):
+        bounds.append(importance_bounds(model, settings, engine, binary[indices], indices, quiet, ledger=ledger))
+        classes.append(classify(model, settings, engine, binary, everything, quiet, ledger=ledger))
+    return Evaluation(seeds_of(e), indices, tuple(bounds), tuple(classes))
+
+
+def seeds_of(e: Experiment) -> tuple[int, ...]:
+    """``eval_seed`` and those that follow it, ``eval_seeds`` in all."""
+    return tuple(range(e.eval_seed, e.eval_seed + e.eval_seeds))
+
+
+def each_seed(
+    model: Model, e: Experiment, dataset: Dataset, partition: Partition, engine: Engine, quiet: bool, ledger: Ledger
+) -> Iterator[tuple[Experiment, NDArray[np.uint8]]]:
+    """For every seed, the settings with it alone and the binary test set, (N, D); the batch statistics are then set."""
+    for seed in seeds_of(e):
         settings = dataclasses.replace(e, eval_seed=seed, eval_seeds=1)
         if e.bn_eval == "collect":
             used = partition.unlabelled
             collect_statistics(model, settings, engine, dataset.train_images[used], used, quiet, ledger)
-        binary = binarize(dataset.test_images, e.pixel_scale, seed)
-        bounds.append(importance_bounds(model, settings, engine, binary[indices], indices, quiet, ledger=ledger))
-        classes.append(classify(model, settings, engine, binary, everything, quiet, ledger=ledger))
-    return Evaluation(seeds, indices, tuple(bounds), tuple(classes))
+        yield settings, binarize(dataset.test_images, e.pixel_scale, seed)
 
 
 def record_fields(evaluation: Evaluation, e: Experiment, dataset: Dataset) -> dict[str, Any]:
@@ -119,7 +130,7 @@ def record_fields(evaluation: Evaluation, e: Experiment, dataset: Dataset) -> di
             "error_images": len(labels),
             "seconds": evaluation.seconds,
         },
-        "bounds": {name: _mean_and_error([one.bounds[name] for one in evaluation.bounds]) for name in first.bounds},
+        "bounds": {name: mean_and_error([one.bounds[name] for one in evaluation.bounds]) for name in first.bounds},
         "terms": {name: float(np.mean([one.terms[name] for one in evaluation.bounds])) for name in first.terms} or None,
         "error_q": by_classifier(error, "q"),
         "error_p": by_classifier(error, "p"),
@@ -140,7 +151,7 @@ def _expected_log_p_y(one: Classification) -> float:
     return float(one.expected_log_p_y.mean())
 
 
-def _mean_and_error(by_seed: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
+def mean_and_error(by_seed: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
     """Mean over seeds and images, its standard error over images (None: one image), each seed's mean; nats."""
     values = np.mean(by_seed, axis=0)
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None

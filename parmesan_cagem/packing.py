@@ -31,7 +31,7 @@ from parmesan_cagem.errors import UserError
 
 FORMAT = 1
 MIB = 1 << 20
-FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json")
+FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json", "prices.json")
 LEDGER = "evaluation.h5"  # of an evaluation that was cut off; otherwise the record has all that counts
 
 _MAGIC = b"parmesan_cagem pack 1\n"

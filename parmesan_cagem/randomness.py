@@ -28,7 +28,8 @@ class Purpose(IntEnum):
     MESH = 10
     RECONSTRUCTIONS = 11
     PRIOR = 12
-    UNITS = 13
+    PRICES = 13
+    UNITS = 14
 
 
 def generator(seed: int, purpose: Purpose, *more: int) -> np.random.Generator:

@@ -72,16 +72,17 @@ def finish(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         peak_memory_bytes=ledger.peak_memory_bytes(),
     )
-    record = {**_training_fields(folder, trained, e, data, parts), **training, **fields}
+    record = {**training_fields(folder, trained, e, data, parts), **training, **fields}
     _keep_former(folder, record)
     records.write(folder.record_path, record)
     save_grid(samples(trained.model, engine, 10, e.eval_seed), folder.path / SAMPLES)
     return record
 
 
-def _training_fields(
+def training_fields(
     folder: RunFolder, trained: Trained, e: Experiment, data: Dataset, parts: Partition
 ) -> dict[str, Any]:
+    """What a record says of the training that made these weights, where the log does not say it."""
     facts, n_u, n_l = trained.facts, len(parts.unlabelled), len(parts.labelled)
     w_q, w_p = e.label_weights(n_u, n_l) if n_l else (None, None)
     w_p = w_p if "p" in trained.model.classifiers else None

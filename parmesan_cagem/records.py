@@ -74,20 +74,31 @@ def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema())
 
 
-def _checked(record: Any, what: object) -> dict[str, Any]:
-    """``record`` as a reader will see it: dicts, lists, text and finite numbers that fit the schema."""
-    for key, value in _leaves(record, ""):
+def fitting(value: Any, what: object, validator: jsonschema.Draft202012Validator, schema_name: str) -> dict[str, Any]:
+    """``value`` as a reader will see it: dicts, lists, text and finite numbers that fit the schema.
+
+    Raises
+    ------
+    UserError
+        Names the first key that is wrong.
+    """
+    for key, leaf in _leaves(value, ""):
         # Python's json reads and writes NaN, which JSON has not and which passes every bound of the schema.
-        if isinstance(value, float | np.floating) and not math.isfinite(value):
-            raise UserError(f"{what}: {key}: {value} is not a finite number, so it can be no result")
-    plain: dict[str, Any] = json.loads(files.to_json(record))
-    errors = sorted(_validator().iter_errors(plain), key=lambda error: [str(part) for part in error.path])
+        if isinstance(leaf, float | np.floating) and not math.isfinite(leaf):
+            raise UserError(f"{what}: {key}: {leaf} is not a finite number, so it can be no result")
+    plain: dict[str, Any] = json.loads(files.to_json(value))
+    errors = sorted(validator.iter_errors(plain), key=lambda error: [str(part) for part in error.path])
     if errors:
         key = errors[0].json_path.removeprefix("$").removeprefix(".") or "top level"
         message = " ".join(errors[0].message.split())
         if len(message) > 200:
             message = "..." + message[-200:]
-        raise UserError(f"{what}: {key}: {message}; record.schema.json says what is expected")
+        raise UserError(f"{what}: {key}: {message}; {schema_name} says what is expected")
+    return plain
+
+
+def _checked(record: Any, what: object) -> dict[str, Any]:
+    plain = fitting(record, what, _validator(), "record.schema.json")
     usage, k = plain["cluster_usage"], plain["eval"]["k"]
     if usage and abs(sum(usage) - 1) > 1e-3:
         raise UserError(f"{what}: cluster_usage: sums to {sum(usage):.6g}; fractions of clusters sum to 1")

@@ -9,7 +9,7 @@ from typing import Any
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.config import usual as usual_settings
 from parmesan_cagem.presets import PRESETS
-from parmesan_cagem.report import charts
+from parmesan_cagem.report import charts, prices
 from parmesan_cagem.report.charts import number
 from parmesan_cagem.report.inputs import Run
 from parmesan_cagem.report.markup import Html, element, join, picture, scroller
@@ -22,7 +22,7 @@ def section(runs: Sequence[Run]) -> Html:
     """The table of runs, then their pages."""
     if not runs:
         return element("p", "No run has a record yet.", class_="missing")
-    return join([_index(runs), [_page(run) for run in runs]])
+    return join([_index(runs), prices.table(runs), [_page(run) for run in runs]])
 
 
 def _index(runs: Sequence[Run]) -> Html:
@@ -54,6 +54,7 @@ def _page(run: Run) -> Html:
         [element("p", "Warning: ", warning, class_="warning") for warning in r["warnings"]],
         _headline(r),
         _protocol(r),
+        prices.section(run),
         element("h4", "Curves"),
         _curves(run),
         element("h4", "Samples"),
