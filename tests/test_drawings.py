@@ -139,8 +139,8 @@ def test_a_model_without_y_has_neither_cross_entropies_nor_clusters():
     assert [line.get_label() for line in bound.lines] == ["training"]
     assert [line.get_label() for line in divergence.lines] == [f"$z_{i}$" for i in range(1, 6)]
     assert [line.get_ydata()[0] for line in divergence.lines] == [20.0, 10.0, 20 / 3, 5.0, 4.0]
-    looks = {(line.get_color(), line.get_marker()) for line in divergence.lines}
-    assert len(looks) == 5
+    assert len({line.get_color() for line in divergence.lines}) == 5
+    assert len({line.get_marker() for line in divergence.lines}) == 5
 
 
 def test_a_baseline_with_a_class_has_its_own_terms():
@@ -150,6 +150,7 @@ def test_a_baseline_with_a_class_has_its_own_terms():
     assert bound.lines[-1].get_ydata().tolist() == [-86.0, -87.0, -88.0, -89.0, -90.0]
     assert [line.get_label() for line in divergence.lines] == ["$z_1$", "$y$", "$a$"]  # sampled ones are the same term
     assert len(entropies.lines) == 1
+    assert [text.get_text() for text in entropies.get_legend().get_texts()] == ["$H_q$", "training"]
     assert "error 5.00 % of $q(y|x)$" in figure.get_suptitle()
     assert "p(y|x)" not in figure.get_suptitle()
 

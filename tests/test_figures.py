@@ -84,7 +84,7 @@ def test_what_is_missing_is_said_and_is_no_error(drawn):
     assert [line for line in drawn.results[0][1] if "->" not in line] == [
         "figure4: no record with 20 labels; make one: python run_mnist.py --labels 20",
         "figure4: no record with 50 labels; make one: python run_mnist.py --labels 50",
-        "figure5: VAE: no VAE run: panel left out",
+        "figure5: VAE: no run; make one: python run_mnist.py --model vae",
         "figure6: no run; make one: python run_omniglot.py --labels 500",
     ]
 

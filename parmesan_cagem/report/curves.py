@@ -28,11 +28,9 @@ _LOOKS: dict[str, tuple[str, str, Any]] = {
     "KL_z2": (style.BLUE, "s", "--"),
     "KL_y": (style.GREEN, "^", "-."),
 }
-# Of the terms that CaGeM has not: z3, z4 ..., a1 ...
+# Of the terms that CaGeM has not: z3, z4 ..., a1 ...; five colours and four markers make twenty looks.
 _MORE: tuple[tuple[str, str, Any], ...] = tuple(
-    (colour, marker, dashes)
-    for dashes, marker in ((":", "v"), ("-", "D"), ("--", "P"), ("-.", "X"))
-    for colour in style.CLASS_COLOURS[1::2]
+    (style.CLASS_COLOURS[1 + 2 * (i % 5)], "vDPX"[i % 4], (":", "-", "--", "-.")[i % 4]) for i in range(20)
 )
 
 
@@ -123,11 +121,12 @@ def _entropies(axes: Axes, entries: Entries) -> None:
         return
     axes.set_ylabel("nats")
     _logarithmic(axes)
-    fills: tuple[tuple[str, str, Literal["full", "none"]], ...]
-    fills = (("$H_q$", style.BLUE, "full"), ("$H_p$", style.ORANGE, "none"))
+    fills: tuple[tuple[str, str, str, Literal["full", "none"]], ...]
+    fills = (("H_q", "$H_q$", style.BLUE, "full"), ("H_p", "$H_p$", style.ORANGE, "none"))
     which = [
         Line2D([], [], color=colour, marker="o", linestyle="", fillstyle=fill, label=label)
-        for label, colour, fill in fills
+        for name, label, colour, fill in fills
+        if any(name in entry for entry in entries)
     ]
     _head(axes, "cross-entropies of labels", [*which, *drawn.values()], 4 if len(drawn) < 3 else 3)
 
@@ -149,7 +148,8 @@ def _usage(axes: Axes, entries: Entries) -> None:
             axes.text(1.01, base[-1] + share[-1] / 2, str(k), transform=axes.get_yaxis_transform(), va="center")
         base = base + share
     axes.set(ylabel="share", ylim=(0, 1))
-    _head(axes, "shares of the clusters, mean $q(y|z_1,x)$", [], 1)
+    of = "q(y|z_1,x)" if "KL_z2" in entries[-1] else "q(y|x)"  # of the models with y, only CaGeM has a z2
+    _head(axes, f"shares of the clusters, mean ${of}$", [], 1)
 
 
 def _line(
