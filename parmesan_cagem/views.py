@@ -71,7 +71,8 @@ def class_probabilities(trained: Trained, engine: Engine, z2: ArrayLike) -> NDAr
     UserError
         The model has no p(y|z2).
     """
-    return functions.in_blocks(functions.classes(trained, engine), _points(trained, z2))[0]
+    points = _points(trained, z2)
+    return functions.in_blocks(functions.classes(trained, engine), points)[0]
 
 
 def mesh(

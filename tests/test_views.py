@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import toy
 from scipy.special import expit, softmax
+from view_draws import close, invert, normal
 
 from parmesan_cagem import view_functions, views
 from parmesan_cagem.errors import UserError
@@ -23,24 +24,6 @@ def trained_toy(**changes):
 @pytest.fixture(params=[{}, {"class_bn": "q"}, {"skip": False}, {"z2_dim": 5, "clusters": 4}], ids=str)
 def trained(request):
     return trained_toy(**request.param)
-
-
-def close(given, expected):
-    np.testing.assert_allclose(given, expected, rtol=0, atol=2e-6)
-
-
-def invert(probabilities, uniform):
-    """Classes by inverting cumulative sums, one image at a time."""
-    return np.array(
-        [
-            next(c for c in range(len(p)) if u * p.sum() < p[: c + 1].sum())
-            for p, u in zip(probabilities.astype(np.float64), uniform, strict=True)
-        ]
-    )
-
-
-def normal(draws, *shape):
-    return draws.standard_normal(shape, dtype=np.float32).astype(np.float64)
 
 
 def encode(trained, x, eps):
