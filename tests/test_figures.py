@@ -122,7 +122,7 @@ def test_a_single_run_of_a_model_without_y_has_its_pictures(tmp_path, undrawn, c
 
 
 def test_figure_5_begins_with_the_vae_that_has_most_epochs(runs, tmp_path, undrawn):
-    vae = {"model": "vae", "labels": 0, "logged": False}
+    vae = {"model": "vae", "labels": 0}
     make_run(runs / "vae", **vae)
     make_run(runs / "averaged", epochs=9, train_iw=5, iw_objective="averaged", **vae)
     make_run(runs / "one layer", epochs=9, layers=1, **vae)
