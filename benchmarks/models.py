@@ -56,9 +56,10 @@ class ModelStep:
 
     def __init__(self, name: str, which: str, preset: str, data_dir: str | None) -> None:
         from parmesan_cagem import models, training_step
-        from parmesan_cagem.config import PRESETS, experiment
+        from parmesan_cagem.config import experiment
         from parmesan_cagem.data import load
         from parmesan_cagem.partition import partition
+        from parmesan_cagem.presets import PRESETS
 
         images = min(IMAGES, PRESETS[preset].get("train_images", IMAGES))
         self._e = e = experiment(preset, **{**MODELS[name], "train_images": images})

@@ -78,10 +78,16 @@ def _stem(e: Experiment) -> str:
     return "-".join([e.dataset, e.model, *labels, e.preset, f"s{e.seed}"])
 
 
-def title(e: Experiment) -> str:
-    """``CaGeM-100``, ``VAE``: the model's name as the paper writes it, with its labels if it can have some."""
-    name = "CaGeM" if e.model == "cagem" else e.model.upper()
-    return f"{name}-{e.labels}" if e.model in presets.WITH_Y else name
+def title(model: str, labels: int) -> str:
+    """``CaGeM-100``, ``VAE``: the model's name as the paper writes it, with its labels if it can have some.
+
+    Examples
+    --------
+    >>> title("cagem", 100), title("adgm", 100), title("vae", 0)
+    ('CaGeM-100', 'ADGM-100', 'VAE')
+    """
+    name = "CaGeM" if model == "cagem" else model.upper()
+    return f"{name}-{labels}" if model in presets.WITH_Y else name
 
 
 def _nearest(folder: Path, e: Experiment) -> Path:

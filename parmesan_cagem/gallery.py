@@ -45,7 +45,10 @@ class Gallery:
         self._engine: Engine | None = None
 
     def latents(self, run: Run) -> Arrays:
-        """One ancestral draw for each of 2,000 test images (class-stratified): z1, z2, y, and the labels."""
+        """One ancestral draw for each of 2,000 test images (class-stratified): each variable, y, and the labels.
+
+        Names are the variables' (``z1``, ``a`` ...), ``y`` where the model has a class, and ``labels``.
+        """
 
         def compute() -> Arrays:
             from parmesan_cagem import views
@@ -53,7 +56,7 @@ class Gallery:
             images = self._test_images(run, POINTS)
             model = self._model(run)
             drawn = views.latents(model, self._compiler(), images, indices, run.config["eval_seed"])
-            return {"z1": drawn.z1, "z2": drawn.z2, "y": drawn.y, "labels": labels[indices]}
+            return {**drawn.z, **({} if drawn.y is None else {"y": drawn.y}), "labels": labels[indices]}
 
         labels = self._dataset(run).test_labels
         indices = self._indices(run, POINTS)
@@ -67,9 +70,11 @@ class Gallery:
         Raises
         ------
         UserError
-            z2 has not two dimensions, or the class ``given`` is none of the clusters.
+            The run is no CaGeM, z2 has not two dimensions, or the class ``given`` is none of the clusters.
         """
-        dimensions, clusters = run.config["z2_dim"], run.config["clusters"]
+        model, dimensions, clusters = (run.config[name] for name in ("model", "z2_dim", "clusters"))
+        if model != "cagem":
+            raise UserError(f"{run.folder.name}: model {model} has no p(y|z2), which Figure 3 shows; name a CaGeM run")
         if dimensions != 2:
             raise UserError(
                 f"{run.folder.name}: z2 has {dimensions} dimensions, and Figure 3 shows a plane; train with --z2-dim 2"

@@ -62,7 +62,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
         files.write_json(
             folder.path / "labels.json", {"indices": parts.labelled.tolist(), "sha256": parts.labelled_sha256}
         )
-        _say(job, f"{arguments.title(e)} on {e.dataset}: {data.source}; {folder.path}")
+        _say(job, f"{arguments.title(e.model, e.labels)} on {e.dataset}: {data.source}; {folder.path}")
         _say(job, "versions: " + ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))
         engine = engines.get(e.engine, e.devices, e.precision)
         model = models.build(e, data.train_images.shape[1])

@@ -3,6 +3,7 @@
 from record_example import example
 
 from parmesan_cagem import config, records
+from parmesan_cagem.presets import LAYERED
 from parmesan_cagem.report.runs import Run
 
 
@@ -23,6 +24,7 @@ def record(name="run", preset="paper", bound=-80.0, error=(2.0, 4.0), put=None, 
     made |= {"label_seed": e.label_seed, "error_q": error[0], "error_p": error[1]}
     if not e.labels:
         made |= {"label_seed": None, "label_indices_sha256": None, "error_q": None, "error_p": None}
+    _fit_model(made, e)
     if e.estimator == "sampled":
         made["terms"] = None
         del made["bounds"]["F_1_marginal"]
@@ -34,6 +36,25 @@ def record(name="run", preset="paper", bound=-80.0, error=(2.0, 4.0), put=None, 
         inner[leaf] = value
     records.validate(made)
     return made
+
+
+def _fit_model(made, e):
+    """What a model has not is empty or null; its layers and auxiliary variables have terms."""
+    if e.model == "cagem":
+        return
+    layers = [f"z{level}" for level in range(1, e.layers + 1)] if e.model in LAYERED else ["z1"]
+    auxiliary = {"avae": [f"a{level}" for level in range(1, e.layers + 1)], "adgm": ["a"], "sdgm": ["a"]}
+    names = [*layers, *auxiliary.get(e.model, [])]
+    terms = {f"KL_{name}": 5.0 + place for place, name in enumerate(names)}
+    made["terms"] = {"reconstruction": -72.25, **terms, f"KL_{layers[-1]}_sampled": 5.25}
+    made["active_units"] = dict.fromkeys(names, 30)
+    made["error_p"], made["test"]["H_p"] = None, None
+    if e.model in LAYERED:
+        made |= {"cluster_usage": [], "clustering": None, "confusion": None}
+        made["test"] = dict.fromkeys(made["test"])
+    else:
+        made["terms"]["KL_y"] = 1.75
+        del made["confusion"]["p"]
 
 
 def runs(folder, *made):

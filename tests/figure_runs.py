@@ -9,12 +9,12 @@ import pytest
 import toy
 from record_example import example
 
-from parmesan_cagem import checkpoint, data, engines, records
+from parmesan_cagem import checkpoint, data, engines, models, records
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 
 D, TEST = 9, 60
-SMALL = {"wide": 4, "narrow": 3, "z1_dim": 3, "clusters": 10}
+SMALL = {"wide": 4, "narrow": 3, "z1_dim": 3}
 
 
 def small_data():
@@ -42,8 +42,9 @@ def small_world():
         yield counts
 
 
-def entry(epoch, labelled=True):
-    terms = {"F": -90 - 50 / epoch, "KL_z1": 20.0 / epoch, "KL_z2": 10.0, "KL_y": 0.5, "usage": [0.1] * 10}
+def entry(epoch, labelled=True, classes=True):
+    terms = {"F": -90 - 50 / epoch, "KL_z1": 20.0 / epoch, "KL_z2": 10.0}
+    terms |= {"KL_y": 0.5, "usage": [0.1] * 10} if classes else {}
     monitored = {"labelled": {"F": -89.0, "H_q": 1e-4, "H_p": 0.1}} if labelled else {}
     return {
         "epoch": epoch,
@@ -59,10 +60,10 @@ def make_run(folder, epochs=2, weights=True, record=False, seed=0, logged=True, 
     e = Experiment(**{**SMALL, "epochs": epochs, **settings})
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(e.to_dict()))
-    lines = [{"versions": {}}, *(entry(i, e.labels > 0) for i in range(1, epochs * logged + 1))]
+    lines = [{"versions": {}}, *(entry(i, e.labels > 0, e.model == "cagem") for i in range(1, epochs * logged + 1))]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if weights:
-        built = toy.CaGeM(e, D)
+        built = models.build(e, D)
         toy.randomise(built, seed)
         arrays = {f"weights/{name}": value for name, value in toy.weights_of(built).items()}
         checkpoint.save(folder, arrays, {"config": e.to_dict(), "epoch": epochs, "data_sha256": small_data().sha256})

@@ -9,7 +9,7 @@ import toy
 from small_runs import digits
 
 from benchmarks import models as benchmark
-from parmesan_cagem import config
+from parmesan_cagem import config, presets
 
 TINY = {"wide": 6, "narrow": 5, "z1_dim": 3, "z2_dim": 2, "batch_size": 10, "labelled_batch_size": 10}
 
@@ -17,7 +17,7 @@ TINY = {"wide": 6, "narrow": 5, "z1_dim": 3, "z2_dim": 2, "batch_size": 10, "lab
 @pytest.fixture
 def tiny(monkeypatch):
     """Networks of a few units, digits of 7x7 pixels, the engine in Python code."""
-    monkeypatch.setitem(config.PRESETS, "smoke", {**config.PRESETS["smoke"], **TINY})
+    monkeypatch.setitem(presets.PRESETS, "smoke", {**presets.PRESETS["smoke"], **TINY})
     monkeypatch.setattr("parmesan_cagem.data.load", lambda *_: digits())
     monkeypatch.setattr(benchmark, "engine", lambda name: toy.ENGINE)
     monkeypatch.setattr(benchmark, "IMAGES", 50)
@@ -59,7 +59,7 @@ class Here:
 def test_every_contestant_is_an_experiment_of_its_own():
     made = {name: config.experiment("paper", **changes) for name, changes in benchmark.MODELS.items()}
     assert len({e.training_hash() for e in made.values()}) == len(made) == 10
-    assert {e.model for e in made.values()} == set(config.MODELS)
+    assert {e.model for e in made.values()} == set(presets.MODELS)
     assert {e.wide for e in made.values()} == {1024}
     assert {name for name, e in made.items() if e.labels} == {"cagem-100", "adgm-100", "sdgm-100", "m2"}
 

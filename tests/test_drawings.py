@@ -17,15 +17,33 @@ def drawings():
     log = [entry(i) for i in range(1, 13)]
     return {
         "plane": lambda: latent_space.plane(z2, labels, box, images, images, "$y$ = 2"),
-        "components": lambda: latent_space.components({"CaGeM-0": (z1, z2, labels), "CaGeM-100": (z2, z1, labels)}),
-        "fifty classes": lambda: latent_space.components({"OMNIGLOT": (z1, z2, np.arange(60) % 50)}),
-        "one dimension": lambda: latent_space.components({"narrow": (z1, z1[:, :1], labels)}),
+        "components": lambda: latent_space.components(
+            {"CaGeM-0": ({"z1": z1, "z2": z2}, labels), "CaGeM-100": ({"z1": z2, "z2": z1}, labels)}
+        ),
+        "fifty classes": lambda: latent_space.components({"OMNIGLOT": ({"z1": z1, "z2": z2}, np.arange(60) % 50)}),
+        "one dimension": lambda: latent_space.components({"narrow": ({"z1": z1, "z2": z1[:, :1]}, labels)}),
+        "five layers": lambda: latent_space.components({"LVAE": ({f"z{i}": z1 for i in range(1, 6)}, labels)}),
+        "no z2": lambda: latent_space.components({"VAE": ({"z1": z1}, labels), "M2-100": ({"z1": z2}, labels)}),
         "generations": lambda: pictures.generations(images, images, images),
+        "generations of a baseline": lambda: pictures.generations(images, images, images, cagem=False),
         "bounds": lambda: label_curve.bounds(bounds, {0: -81.6, 100: -79.38}),
         "curves": lambda: curves.curves("run", log, example()),
         "curves, no labels": lambda: curves.curves("run", [entry(i, False) for i in (1, 2)]),
         "curves, one epoch": lambda: curves.curves("run", log[:1]),
+        "curves, five layers": lambda: curves.curves("run", [layered(i) for i in range(1, 13)]),
+        "curves, auxiliary": lambda: curves.curves("run", [auxiliary(i) for i in range(1, 13)]),
     }
+
+
+def layered(epoch):
+    """An epoch of a model without y."""
+    return {"epoch": epoch, "temperature": 1.0, "F": -90 - 1 / epoch, **{f"KL_z{i}": 20.0 / i for i in range(1, 6)}}
+
+
+def auxiliary(epoch):
+    """An epoch of a model with a class, an auxiliary variable and a bound on pairs."""
+    without = {name: value for name, value in entry(epoch).items() if name not in ("KL_z2", "H_p", "labelled")}
+    return {**without, "KL_a": 3.0, "KL_z1_sampled": 7.0, "F_labelled": -85.0 - epoch}
 
 
 @pytest.mark.parametrize("name", drawings())
@@ -114,6 +132,42 @@ def test_curves_show_the_log():
     title = figure.get_suptitle()
     assert "−90.25 ± 0.50 nats" in title
     assert "5.00 % of $q(y|x)$, 22.00 % of $p(y|x)$" in title
+
+
+def test_a_model_without_y_has_neither_cross_entropies_nor_clusters():
+    bound, divergence = curves.curves("run", [layered(i) for i in range(1, 6)]).axes
+    assert [line.get_label() for line in bound.lines] == ["training"]
+    assert [line.get_label() for line in divergence.lines] == [f"$z_{i}$" for i in range(1, 6)]
+    assert [line.get_ydata()[0] for line in divergence.lines] == [20.0, 10.0, 20 / 3, 5.0, 4.0]
+    assert len({line.get_color() for line in divergence.lines}) == 5
+    assert len({line.get_marker() for line in divergence.lines}) == 5
+
+
+def test_a_baseline_with_a_class_has_its_own_terms():
+    record = {**example(), "error_p": None}
+    figure = curves.curves("run", [auxiliary(i) for i in range(1, 6)], record)
+    bound, divergence, entropies, _ = figure.axes
+    assert bound.lines[-1].get_ydata().tolist() == [-86.0, -87.0, -88.0, -89.0, -90.0]
+    assert [line.get_label() for line in divergence.lines] == ["$z_1$", "$y$", "$a$"]  # sampled ones are the same term
+    assert len(entropies.lines) == 1
+    assert [text.get_text() for text in entropies.get_legend().get_texts()] == ["$H_q$", "training"]
+    assert "error 5.00 % of $q(y|x)$" in figure.get_suptitle()
+    assert "p(y|x)" not in figure.get_suptitle()
+
+
+def test_figure_5_leaves_a_place_empty_where_a_model_has_no_z2():
+    z, labels = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 10
+    figure = latent_space.components({"VAE": ({"z1": z}, labels), "CaGeM-0": ({"z1": z, "z2": z}, labels)})
+    shown = [(axes.get_visible(), axes.get_title()) for axes in figure.axes]
+    assert shown == [(True, "VAE, $z_1$"), (True, "CaGeM-0, $z_1$"), (False, ""), (True, "CaGeM-0, $z_2$")]
+
+
+def test_of_a_single_model_every_variable_is_shown_z_first():
+    z, labels = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 10
+    names = ("a2", "z1", "a1", "z2")
+    figure = latent_space.components({"AVAE": ({name: z for name in names}, labels)})
+    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+    assert titles == [f"AVAE, ${name[0]}_{name[1]}$" for name in ("z1", "z2", "a1", "a2")]
 
 
 def test_tiles_lie_row_by_row_in_black_on_white():

@@ -84,7 +84,7 @@ def test_what_is_missing_is_said_and_is_no_error(drawn):
     assert [line for line in drawn.results[0][1] if "->" not in line] == [
         "figure4: no record with 20 labels; make one: python run_mnist.py --labels 20",
         "figure4: no record with 50 labels; make one: python run_mnist.py --labels 50",
-        "figure5: VAE: no VAE run: panel left out",
+        "figure5: VAE: no run; make one: python run_mnist.py --model vae",
         "figure6: no run; make one: python run_omniglot.py --labels 500",
     ]
 
@@ -111,6 +111,25 @@ def test_a_single_run_is_drawn_into_its_folder(runs, undrawn):
     assert drawn == {"generations", "latents", "plane"}
     assert figures(runs / "zero")[0] == 0
     assert {p.stem for p in (runs / "zero").glob("*.svg")} == {"curves", "generations", "latents"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"layers": 1}], ids=["two layers", "one"])
+def test_a_single_run_of_a_model_without_y_has_its_pictures(tmp_path, undrawn, changes):
+    make_run(tmp_path / "vae", model="vae", labels=0, z2_dim=2, **changes)
+    status, _, errors = figures(tmp_path / "vae", "--out", tmp_path / "out")
+    assert (status, errors) == (0, [])
+    assert {p.stem for p in (tmp_path / "out").glob("*.svg")} == {"curves", "generations", "latents"}
+
+
+def test_figure_5_begins_with_the_vae_that_has_most_epochs(runs, tmp_path, undrawn):
+    vae = {"model": "vae", "labels": 0}
+    make_run(runs / "vae", **vae)
+    make_run(runs / "averaged", epochs=9, train_iw=5, iw_objective="averaged", **vae)
+    make_run(runs / "one layer", epochs=9, layers=1, **vae)
+    status, lines, _ = figures("--runs", runs, "--out", tmp_path / "out")
+    assert status == 0
+    assert any(line.startswith("figure5: vae (2 epochs), zero (2 epochs), hundred (3 epochs) -> ") for line in lines)
+    assert not any(line.startswith("figure5: VAE") for line in lines)
 
 
 def test_a_run_without_weights_has_curves_only(tmp_path, undrawn):

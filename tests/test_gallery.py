@@ -30,6 +30,24 @@ def test_a_plane_needs_two_dimensions(runs):
         gallery.Gallery(None, "c").plane(choice.read(runs / "zero", print), 2)
 
 
+def test_the_plane_is_cagem_s(runs):
+    figure_runs.make_run(runs / "vae", model="vae", labels=0, z2_dim=2)
+    with pytest.raises(UserError, match=r"vae: model vae has no p\(y\|z2\), which Figure 3 shows; name a CaGeM run"):
+        gallery.Gallery(None, "c").plane(choice.read(runs / "vae", print), 2)
+
+
+def test_latents_of_a_model_without_y_are_its_variables_and_labels(runs):
+    figure_runs.make_run(runs / "vae", model="vae", labels=0, layers=3, z2_dim=5)
+    for _ in range(2):  # computed, then kept
+        arrays = gallery.Gallery(None, "c").latents(choice.read(runs / "vae", print))
+        assert {name: array.shape for name, array in arrays.items()} == {
+            "z1": (TEST, 3),
+            "z2": (TEST, 5),
+            "z3": (TEST, 2),
+            "labels": (TEST,),
+        }
+
+
 def test_other_weights_make_views_stale(runs):
     run = choice.read(runs / "zero", print)
     before = gallery.Gallery(None, "c").latents(run)

@@ -153,6 +153,27 @@ def test_the_cells_that_cagem_fills_say_what_their_labels_say(published):
                 assert settings["temperature"] == (table.name != "table2")
 
 
+def test_the_cells_that_baselines_fill_say_what_their_labels_say(published):
+    found = {}
+    for name in ("table1", "table2", "table3", "text"):
+        for row in published[name].rows:
+            for place in (place for place in row.values if place.settings and "CaGeM" not in row.label):
+                settings, (model, labels) = place.settings, re.match(r"([A-Z]+)(?:-(\d+))?", row.label).groups()
+                assert settings["model"] == model.lower()
+                assert settings["dataset"] == ("omniglot" if name == "table3" else "mnist")
+                assert settings["labels"] == int(labels or place.column or 0)
+                for letter, setting in (("L", "layers"), ("IW", "train_iw")):
+                    if stated := re.search(rf"\b{letter}=(\d+)", row.label):
+                        assert settings[setting] == int(stated.group(1)), row.label
+                found.setdefault(name, []).append((model, place.quantity))
+    assert found == {
+        "table1": [("AVAE", "bound"), ("IWAE", "bound"), ("LVAE", "bound")],
+        "table2": [("SDGM", "error_q"), ("ADGM", "error_q")],
+        "table3": [("VAE", "bound"), ("IWAE", "bound"), ("LVAE", "bound")],
+        "text": [("ADGM", "bound"), ("VAE", "F_1"), ("LVAE", "F_1"), ("LVAE", "KL_z2")],
+    }
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

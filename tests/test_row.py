@@ -24,8 +24,33 @@ from parmesan_cagem.report.row import table_row
             {"preset": "demo", "labels": 0, "clusters": 4},
             "| CaGeM-0, L=2, IW=1, K=4 | ours -80.00 (F_100, preset demo, 4 epochs) | paper  |",
         ),
+        ({"model": "vae"}, "| VAE, L=2, IW=1 | ours -80.00 (F_5000, preset paper, 1000 epochs) | paper  |"),
+        (
+            {"preset": "short", "model": "iwae", "train_iw": 5},
+            "| IWAE, L=2, IW=5 | ours -80.00 (F_5000, preset short, 60 epochs) | paper  |",
+        ),
+        (
+            {"model": "iwae", "warmup_epochs": 0},
+            "| IWAE, L=2, IW=50 | ours -80.00 (F_5000, preset paper, 1000 epochs) | paper -82.90 (F_5000) |",
+        ),
+        (
+            {"model": "lvae", "layers": 5, "widths": "ladder", "train_iw": 10},
+            "| LVAE, L=5, IW=10 | ours -80.00 (F_5000, preset paper, 1000 epochs) | paper -81.74 (F_5000) |",
+        ),
+        (
+            {"dataset": "omniglot", "model": "vae", "train_iw": 50, "iw_objective": "averaged"},
+            "| VAE, L=2, IW=50 | ours -80.00 (F_5000, preset paper, 1000 epochs) | paper -106.30 (F_5000) |",
+        ),
+        (
+            {"model": "adgm"},
+            "| ADGM-100, IW=1 | ours -80.00 (F_5000, preset paper, 1000 epochs) | paper -86.06 (F_5000) |",
+        ),
+        (
+            {"model": "m2", "labels": 0},
+            "| M2-0, IW=1, K=10 | ours -80.00 (F_5000, preset paper, 1000 epochs) | paper  |",
+        ),
     ],
-    ids=["100", "20", "0, K=20", "0, K=4"],
+    ids=lambda value: str(value)[:40],
 )
 def test_the_row_has_ours_and_the_papers(settings, expected):
     assert table_row(record(**settings)) == expected

@@ -4,7 +4,7 @@ import pytest
 from fake_runs import record
 from made_tables import MADE, build, cell, notes_of
 
-from parmesan_cagem.report import tables
+from parmesan_cagem.report import sheet
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_without_records_our_cells_are_empty_and_the_papers_are_not():
         assert not any(row.ours for row in table.rows)
         if table.name != "table2":
             assert {"".join(row.cells[numbers:]) for row in table.rows} == {""}
-        assert (table.notes, table.remarks) == ((), (tables.SPREAD,) if table.name == "table2" else ())
+        assert (table.notes, table.remarks) == ((), (sheet.SPREAD,) if table.name == "table2" else ())
     assert cell(made["table1"], "CaGeM-100", "paper") == "-79.38"
 
 

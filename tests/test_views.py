@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import toy
 from scipy.special import expit, softmax
+from view_draws import close, invert, normal
 
-from parmesan_cagem import views
+from parmesan_cagem import view_functions, views
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.randomness import Purpose, generator, noise
 from parmesan_cagem.trained import Trained
@@ -23,24 +24,6 @@ def trained_toy(**changes):
 @pytest.fixture(params=[{}, {"class_bn": "q"}, {"skip": False}, {"z2_dim": 5, "clusters": 4}], ids=str)
 def trained(request):
     return trained_toy(**request.param)
-
-
-def close(given, expected):
-    np.testing.assert_allclose(given, expected, rtol=0, atol=2e-6)
-
-
-def invert(probabilities, uniform):
-    """Classes by inverting cumulative sums, one image at a time."""
-    return np.array(
-        [
-            next(c for c in range(len(p)) if u * p.sum() < p[: c + 1].sum())
-            for p, u in zip(probabilities.astype(np.float64), uniform, strict=True)
-        ]
-    )
-
-
-def normal(draws, *shape):
-    return draws.standard_normal(shape, dtype=np.float32).astype(np.float64)
 
 
 def encode(trained, x, eps):
@@ -69,24 +52,24 @@ def test_latents_are_ancestral_draws(trained):
     oracle = toy.Oracle.of(trained.model)
     d = oracle.hidden("q_z2", ({"x": x} if e.skip else {}) | {"z1": z1, "y": oracle.one_hot(y)})
     z2 = oracle.head("q_z2.mu", d) + np.exp(oracle.head("q_z2.log_sigma", d)) * eps[:, e.z1_dim :]
-    close(drawn.z1, z1)
+    close(drawn.z["z1"], z1)
     assert drawn.y.tolist() == y.tolist()
-    close(drawn.z2, z2)
+    close(drawn.z["z2"], z2)
 
 
 def test_a_subset_gets_the_draws_of_the_full_set(trained):
     x = toy.images(N).astype(np.uint8)
     every = views.latents(trained, toy.ENGINE, x, np.arange(N), SEED)
     some = views.latents(trained, toy.ENGINE, x[[5, 2]], np.array([5, 2]), SEED)
-    close(some.z1, every.z1[[5, 2]])
-    close(some.z2, every.z2[[5, 2]])
+    close(some.z["z1"], every.z["z1"][[5, 2]])
+    close(some.z["z2"], every.z["z2"][[5, 2]])
     assert some.y.tolist() == every.y[[5, 2]].tolist()
 
 
 def test_y_has_the_frequencies_of_q(trained):
     x = np.repeat(toy.images(1), 4000, axis=0)
     drawn = views.latents(trained, toy.ENGINE, x.astype(np.uint8), np.arange(len(x)), SEED)
-    q_y = softmax(_q_y_logits(trained, x, drawn.z1), axis=1)
+    q_y = softmax(_q_y_logits(trained, x, drawn.z["z1"]), axis=1)
     frequencies = np.bincount(drawn.y, minlength=trained.experiment.clusters) / len(x)
     np.testing.assert_allclose(frequencies, q_y.mean(axis=0), atol=0.03)
     assert frequencies.max() < 0.97  # else the test would see nothing
@@ -129,7 +112,7 @@ def test_reconstructions(trained):
 def test_blocks_do_not_matter(trained, monkeypatch):
     z2 = np.random.default_rng(0).normal(size=(N, trained.experiment.z2_dim))
     whole = views.mesh(trained, toy.ENGINE, z2, "random", SEED)
-    monkeypatch.setattr(views, "ROWS", 3)  # the last block has one row
+    monkeypatch.setattr(view_functions, "ROWS", 3)  # the last block has one row
     close(views.mesh(trained, toy.ENGINE, z2, "random", SEED), whole)
 
 
@@ -156,7 +139,7 @@ def test_purposes_keep_their_numbers():
 
 def test_no_images_are_no_error():
     drawn = views.latents(trained_toy(), toy.ENGINE, np.zeros((0, toy.X_DIM), np.uint8), np.zeros(0, np.int64), SEED)
-    assert (drawn.z1.shape, drawn.y.shape, drawn.z2.shape) == ((0, 2), (0,), (0, 2))
+    assert (drawn.z["z1"].shape, drawn.y.shape, drawn.z["z2"].shape) == ((0, 2), (0,), (0, 2))
 
 
 @pytest.mark.parametrize("classes", [-1, 3, [0, 1, 2, 3, 0, 1, 2]], ids=str)

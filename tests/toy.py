@@ -12,8 +12,9 @@ from scipy.special import log_softmax
 from scipy.stats import norm
 
 from parmesan_cagem import models
-from parmesan_cagem.config import WITH_Y, Experiment
+from parmesan_cagem.config import Experiment
 from parmesan_cagem.engines.theano_c import TheanoC
+from parmesan_cagem.presets import WITH_Y
 
 # Python code instead of C: nothing to compile, and fast enough at these sizes.
 ENGINE = TheanoC(mode="FAST_COMPILE")

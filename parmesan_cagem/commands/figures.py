@@ -118,7 +118,7 @@ def _single(studio: _Studio, gallery: Gallery, run: Run, given: int) -> None:
         return
     _generations(studio, gallery, run, "generations")
     _components(studio, gallery, {_title(run): run}, "latents")
-    if run.config["z2_dim"] == 2:
+    if (run.config["model"], run.config["z2_dim"]) == ("cagem", 2):
         _plane(studio, gallery, run, given, "plane")
 
 
@@ -135,16 +135,16 @@ def _paper(studio: _Studio, gallery: Gallery, runs: list[Run], given: int) -> No
     _label_curve(studio, runs)
 
     panels = {
-        "VAE": ("no VAE run: panel left out", {"dataset": "mnist", "model": "vae"}),
-        "CaGeM-0": ("no run; make one: python run_mnist.py --labels 0", {**mnist, "labels": 0}),
-        "CaGeM-100": ("no run; make one: python run_mnist.py --labels 100", {**mnist, "labels": 100}),
+        "VAE": ("--model vae", {"dataset": "mnist", "model": "vae", "layers": 2, "train_iw": 1}),
+        "CaGeM-0": ("--labels 0", {**mnist, "labels": 0}),
+        "CaGeM-100": ("--labels 100", {**mnist, "labels": 100}),
     }
     chosen: dict[str, Run] = {}
-    for title, (missing, wanted) in panels.items():
+    for title, (flags, wanted) in panels.items():
         if found := choose(weights, z2_dim=default.z2_dim, **wanted):
             chosen[title] = found
         else:
-            print(f"figure5: {title}: {missing}")
+            print(f"figure5: {title}: no run; make one: python run_mnist.py {flags}")
     if chosen:
         _components(studio, gallery, chosen, "figure5")
 
@@ -158,24 +158,34 @@ def _paper(studio: _Studio, gallery: Gallery, runs: list[Run], given: int) -> No
 
 
 def _title(run: Run) -> str:
-    return f"CaGeM-{run.config['labels']}" if run.config["model"] == "cagem" else run.config["model"].upper()
+    return arguments.title(run.config["model"], run.config["labels"])
 
 
 def _curves(studio: _Studio, run: Run, name: str) -> None:
     from parmesan_cagem.report.curves import curves
 
-    caption = "Training curves: the bound, KL terms, cross-entropies and cluster shares per epoch; warm-up shaded."
+    classes = any("usage" in entry for entry in run.log)
+    shown = "the bound, KL terms, cross-entropies and cluster shares" if classes else "the bound and KL terms"
+    caption = f"Training curves: {shown} per epoch; warm-up shaded."
     studio.draw(name, f"{run.folder.name}. {caption}", [run], lambda: curves(run.folder.name, run.log, run.record))
 
 
 def _generations(studio: _Studio, gallery: Gallery, run: Run, name: str) -> None:
-    from parmesan_cagem.report.pictures import generations
+    from parmesan_cagem.report import pictures
 
+    cagem = run.config["model"] == "cagem"
+    of = "one draw of z1 and y" if cagem else "one draw of every variable"
+    drawn = "z2 ~ N(0, I), y ~ p(y|z2), z1 ~ p(z1|y,z2)" if cagem else "the prior"
     caption = (
-        f"{_title(run)} on {run.config['dataset']}: binary test images, their reconstructions (one draw of z1 and y), "
-        f"and samples from z2 ~ N(0, I), y ~ p(y|z2), z1 ~ p(z1|y,z2)."
+        f"{_title(run)} on {run.config['dataset']}: binary test images, their reconstructions ({of}), "
+        f"and samples from {drawn}."
     )
-    studio.draw(name, caption, [run], lambda: generations(**gallery.generations(run)))
+
+    def make() -> Figure:
+        a = gallery.generations(run)
+        return pictures.generations(a["inputs"], a["reconstructions"], a["samples"], cagem)
+
+    studio.draw(name, caption, [run], make)
 
 
 def _components(studio: _Studio, gallery: Gallery, runs: dict[str, Run], name: str) -> None:
@@ -183,10 +193,12 @@ def _components(studio: _Studio, gallery: Gallery, runs: dict[str, Run], name: s
 
     def make() -> Figure:
         arrays = {title: gallery.latents(run) for title, run in runs.items()}
-        return components({title: (a["z1"], a["z2"], a["labels"]) for title, a in arrays.items()})
+        variables = {t: {v: z for v, z in a.items() if v not in ("y", "labels")} for t, a in arrays.items()}
+        return components({title: (z, arrays[title]["labels"]) for title, z in variables.items()})
 
+    which = "z1 and of z2" if len(runs) > 1 else "every latent variable"
     caption = (
-        f"Principal components of one ancestral draw of z1 and of z2 for each of 2,000 test images, coloured and "
+        f"Principal components of one ancestral draw of {which} for each of 2,000 test images, coloured and "
         f"numbered by true class: {', '.join(runs)}."
     )
     studio.draw(name, caption, list(runs.values()), make)

@@ -11,6 +11,7 @@ from typing import Any
 
 from parmesan_cagem import arguments, engines, files
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.presets import LAYERED
 from parmesan_cagem.signals import Signals
 
 HELP = "compare what the latent layers of runs carry: KL per layer, active units, KL[q(z|x) || p(z)] of the top one"
@@ -90,13 +91,11 @@ def _measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _group(record: dict[str, Any]) -> str:
-    """What runs of one row share: model and labels, and all settings but the seeds, as words."""
-    from parmesan_cagem.config import WITH_Y
-
+    """What the runs of one row share, as words: model, labels or layers, samples in training."""
     e = record["config"]
-    name = "CaGeM" if e["model"] == "cagem" else e["model"].upper()
-    name += f"-{e['labels']}" if e["model"] in WITH_Y else f", L={e['layers']}"
-    return name + (f", IW={e['train_iw']}" if e["train_iw"] > 1 else "")
+    layers = f", L={e['layers']}" if e["model"] in LAYERED else ""
+    weighted = f", IW={e['train_iw']}" if e["train_iw"] > 1 else ""
+    return arguments.title(e["model"], e["labels"]) + layers + weighted
 
 
 def table(entries: Sequence[dict[str, Any]]) -> list[str]:

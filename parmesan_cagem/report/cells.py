@@ -3,9 +3,10 @@
 The rule:
 
 1. *A run fits a cell* when its settings are the cell's own (``cell`` in ``results/paper.json``: data set, model,
-   labels, clusters, with or without temperature), and those in ``STATED``, which the paper gives, are the paper's.
-   Everything else may vary and is said beside the number: the preset, the lengths of the schedules, and what the paper
-   leaves open (weights of the labelled terms, kinds of batch statistics ...). Runs of preset ``smoke`` fit no cell.
+   labels, clusters, layers, samples in training, with or without temperature), and those in ``STATED``, which the paper
+   gives, are the paper's. Of a list of values any will do. Everything else may vary and is said beside the number: the
+   preset, the lengths of the schedules, and what the paper leaves open (weights of the labelled terms, kinds of batch
+   statistics ...). Runs of preset ``smoke`` fit no cell.
 2. *A group* is the runs that fit and differ in nothing but seeds, label subset, engine and number of devices: one
    recipe, as many epochs, evaluated alike by one protocol. The cell shows the mean over a group; of two records with
    the same seeds, the first by name.
@@ -18,13 +19,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parmesan_cagem import config as settings_of
 from parmesan_cagem import files
 from parmesan_cagem.config import MAY_CHANGE
-from parmesan_cagem.presets import PRESETS
 from parmesan_cagem.report.protocol import Protocol, protocol
 from parmesan_cagem.report.runs import DEFAULTS, Run
 
@@ -33,11 +34,13 @@ RANKED = ("paper", "short", "demo")
 STATED = (
     "wide",
     "narrow",
+    "layers",
     "z1_dim",
     "z2_dim",
     "skip",
     "routing",
     "train_iw",
+    "iw_objective",
     "learning_rate",
     "learning_rate_decay",
     "adam_beta1",
@@ -45,6 +48,8 @@ STATED = (
     "holdout",
     "train_images",
 )
+# Readings of the paper's widths; of two layers, doubled is nodes. LVAE's own ladder, half as wide, is none.
+WIDTHS = ("nodes", "tapered", "doubled")
 # What may differ between the runs of a group.
 _FREE = MAY_CHANGE | {"seed", "label_seed", "engine", "devices"}
 ERRORS = ("error_p", "error_q", "accuracy_p")
@@ -101,7 +106,8 @@ def fits(settings: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     Parameters
     ----------
     settings : mapping
-        Values of settings; ``temperature``: whether ``warmup_epochs`` is above 0; ``subsets``: n, label seeds 1 to n.
+        Values of settings, or a sequence of those that will do; ``temperature``: whether ``warmup_epochs`` is above 0;
+        ``subsets``: n, label seeds 1 to n.
     config : mapping
         The Experiment of a run. A setting it lacks (it came later) counts as its default.
 
@@ -113,20 +119,25 @@ def fits(settings: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     (True, False)
     """
     have = {**DEFAULTS, **config}
-    wanted = {**{name: DEFAULTS[name] for name in STATED}, **settings}
+    wanted = {**{name: DEFAULTS[name] for name in STATED}, "widths": WIDTHS, **settings}
     temperature, subsets = wanted.pop("temperature", None), wanted.pop("subsets", None)
     return (
         config.get("preset") in RANKED
-        and all(name in have and have[name] == value for name, value in wanted.items())
+        and all(name in have and have[name] in values(value) for name, value in wanted.items())
         and temperature in (None, have["warmup_epochs"] > 0)
         and (subsets is None or 1 <= have["label_seed"] <= subsets)
     )
 
 
-def departures(config: Mapping[str, Any]) -> tuple[str, ...]:
+def values(wanted: Any) -> Sequence[Any]:
+    """The values of a setting that a cell takes; the first is what a run made for it has."""
+    return wanted if isinstance(wanted, list | tuple | range) else (wanted,)
+
+
+def departures(config: Mapping[str, Any], temperature_said: bool = True) -> tuple[str, ...]:
     """Settings that shape the weights, are not the preset's and have no column, as ``class_bn q (not uniform)``.
 
-    No temperature (``warmup_epochs`` 0) is none of them: it belongs to the cell.
+    No temperature (``warmup_epochs`` 0) is none of them where it belongs to the cell.
 
     Examples
     --------
@@ -134,9 +145,10 @@ def departures(config: Mapping[str, Any]) -> tuple[str, ...]:
     >>> departures(Experiment(class_bn="q", epochs=3, seed=4).to_dict())
     ('class_bn q (not uniform)',)
     """
-    usual = {**DEFAULTS, **PRESETS.get(config["preset"], {})}
+    dataset, model = (config.get(name, DEFAULTS[name]) for name in ("dataset", "model"))
+    usual = settings_of.usual(config["preset"], dataset, model)
     shown = _FREE | {"dataset", "preset", "model", "labels", "clusters", "pixel_scale", *STATED}
-    if config.get("warmup_epochs") == 0:
+    if temperature_said and config.get("warmup_epochs") == 0:
         shown |= {"warmup_epochs"}
     names = [name for name in usual if name not in shown and config.get(name, usual[name]) != usual[name]]
     return tuple(f"{name} {config[name]} (not {usual[name]})" for name in names)
@@ -157,7 +169,8 @@ def measure(record: Mapping[str, Any], quantity: str) -> tuple[float, float | No
         binomial = math.sqrt(error * (100 - error) / record["eval"]["error_images"])
         return (100 - error if quantity == "accuracy_p" else error), binomial
     if quantity == "KL_z2":
-        return (record["terms"]["KL_z2"], None) if record["terms"] else None
+        terms = record["terms"] or {}
+        return (terms["KL_z2"], None) if "KL_z2" in terms else None
     bound = record["bounds"][f"F_{record['eval']['k']}" if quantity == "bound" else quantity]
     return bound["mean"], bound["standard_error"]
 

@@ -1,4 +1,4 @@
-"""Training curves of one run, from its log: the bound, the KL terms, the cross-entropies, the use of the clusters."""
+"""Training curves of a run, from its log: bound and KL terms; with a class, cross-entropies and cluster shares too."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ _MONITORED: tuple[tuple[str, str, str, str, Any], ...] = (
 )
 
 
+_LOOKS: dict[str, tuple[str, str, Any]] = {
+    "KL_z1": (style.ORANGE, "o", "-"),
+    "KL_z2": (style.BLUE, "s", "--"),
+    "KL_y": (style.GREEN, "^", "-."),
+}
+# Of the terms that CaGeM has not: z3, z4 ..., a1 ...; five colours and four markers make twenty looks.
+_MORE: tuple[tuple[str, str, Any], ...] = tuple(
+    (style.CLASS_COLOURS[1 + 2 * (i % 5)], "vDPX"[i % 4], (":", "-", "--", "-.")[i % 4]) for i in range(20)
+)
+
+
 def curves(title: str, log: Entries, record: Mapping[str, Any] | None = None) -> Figure:
     """Draw a run's log.
 
@@ -37,17 +48,17 @@ def curves(title: str, log: Entries, record: Mapping[str, Any] | None = None) ->
     """
     entries = [entry for entry in log if "epoch" in entry]
     with style.style():
-        figure = style.new(style.DOUBLE, 5.0)
-        (bound, divergence), (entropies, usage) = figure.subplots(2, 2)
-        _bound(bound, entries)
-        _divergence(divergence, entries)
-        _entropies(entropies, entries)
-        _usage(usage, entries)
-        for axes in (bound, divergence, entropies, usage):
+        classes = any("usage" in entry for entry in entries)  # a model without y has neither labels nor clusters
+        figure = style.new(style.DOUBLE, 5.0 if classes else 2.9)
+        grid = figure.subplots(2 if classes else 1, 2, squeeze=False)
+        draw = (_bound, _divergence, _entropies, _usage)
+        for panel, axes in zip(draw, grid.flat, strict=False):
+            panel(axes, entries)
+        for axes in grid.flat:
             _shade_warm_up(axes, entries)
             axes.set_xlim(entries[0]["epoch"] - 0.5, entries[-1]["epoch"] + 0.5)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-        for axes in (entropies, usage):
+        for axes in grid[-1]:
             axes.set_xlabel("epoch")
         figure.suptitle("\n".join([title, *_results(record)]), size=8.5)
     return figure
@@ -66,6 +77,8 @@ def _bound(axes: Axes, entries: Entries) -> None:
     _line(axes, entries, [entry["F"] for entry in entries], "training", style.BLUE, "o", "-")
     for key, label, colour, marker, dashes in _MONITORED:
         _line(axes, entries, [entry.get(key, {}).get("F") for entry in entries], label, colour, marker, dashes)
+    of_pairs = [entry.get("F_labelled") for entry in entries]
+    _line(axes, entries, of_pairs, "on $\\log p(x_l,y_l)$", style.GREY, "v", ":")
     # The first epochs are tens of nats lower and would flatten all that follows.
     axes.set_ylabel("nats")
     values = np.array([entry["F"] for entry in entries])
@@ -81,15 +94,15 @@ def _bound(axes: Axes, entries: Entries) -> None:
 
 
 def _divergence(axes: Axes, entries: Entries) -> None:
-    for name, label, colour, marker, dashes in (
-        ("KL_z1", "$z_1$", style.ORANGE, "o", "-"),
-        ("KL_z2", "$z_2$", style.BLUE, "s", "--"),
-        ("KL_y", "$y$", style.GREEN, "^", "-."),
-    ):
-        _line(axes, entries, [entry.get(name) for entry in entries], label, colour, marker, dashes)
+    names = {name for entry in entries for name in entry if name.startswith("KL_") and not name.endswith("_sampled")}
+    others = sorted(names - _LOOKS.keys(), key=lambda name: (name[3] != "z", len(name), name))
+    looks = {name: look for name, look in _LOOKS.items() if name in names} | dict(zip(others, _MORE, strict=False))
+    for name, (colour, marker, dashes) in looks.items():
+        values = [entry.get(name) for entry in entries]
+        _line(axes, entries, values, style.variable(name.removeprefix("KL_")), colour, marker, dashes)
     axes.set_ylabel("nats")
     _logarithmic(axes)
-    _head(axes, "KL terms in training", axes.lines, 3)
+    _head(axes, "KL terms in training", axes.lines, 3 if len(axes.lines) < 4 else 5)
 
 
 def _entropies(axes: Axes, entries: Entries) -> None:
@@ -108,11 +121,12 @@ def _entropies(axes: Axes, entries: Entries) -> None:
         return
     axes.set_ylabel("nats")
     _logarithmic(axes)
-    fills: tuple[tuple[str, str, Literal["full", "none"]], ...]
-    fills = (("$H_q$", style.BLUE, "full"), ("$H_p$", style.ORANGE, "none"))
+    fills: tuple[tuple[str, str, str, Literal["full", "none"]], ...]
+    fills = (("H_q", "$H_q$", style.BLUE, "full"), ("H_p", "$H_p$", style.ORANGE, "none"))
     which = [
         Line2D([], [], color=colour, marker="o", linestyle="", fillstyle=fill, label=label)
-        for label, colour, fill in fills
+        for name, label, colour, fill in fills
+        if any(name in entry for entry in entries)
     ]
     _head(axes, "cross-entropies of labels", [*which, *drawn.values()], 4 if len(drawn) < 3 else 3)
 
@@ -134,7 +148,8 @@ def _usage(axes: Axes, entries: Entries) -> None:
             axes.text(1.01, base[-1] + share[-1] / 2, str(k), transform=axes.get_yaxis_transform(), va="center")
         base = base + share
     axes.set(ylabel="share", ylim=(0, 1))
-    _head(axes, "shares of the clusters, mean $q(y|z_1,x)$", [], 1)
+    of = "q(y|z_1,x)" if "KL_z2" in entries[-1] else "q(y|x)"  # of the models with y, only CaGeM has a z2
+    _head(axes, f"shares of the clusters, mean ${of}$", [], 1)
 
 
 def _line(
@@ -175,6 +190,7 @@ def _results(record: Mapping[str, Any] | None) -> list[str]:
     found = record["bounds"][f"F_{k}"]
     spread = "" if found["standard_error"] is None else f" ± {found['standard_error']:.2f}"
     words = [f"test after {record['epochs']} epochs: $F_{{{k}}}$ = {found['mean']:.2f}{spread} nats".replace("-", "−")]
-    if record["error_q"] is not None:
-        words.append(f"errors {record['error_q']:.2f} % of $q(y|x)$, {record['error_p']:.2f} % of $p(y|x)$")
+    errors = [f"{record[f'error_{c}']:.2f} % of ${c}(y|x)$" for c in "qp" if record[f"error_{c}"] is not None]
+    if errors:
+        words.append(f"error{'s' * (len(errors) > 1)} {', '.join(errors)}")
     return ["; ".join(words)]

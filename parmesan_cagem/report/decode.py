@@ -78,7 +78,7 @@ def plane(model: Trained, engine: Engine, data: Dataset | None) -> Plane:
 
     chosen = stratified_subset(data.test_labels, min(DOTS, len(data.test_labels)), SEED)
     images = binarize(data.test_images[chosen], model.experiment.pixel_scale, SEED, chosen)
-    z2 = views.latents(model, engine, images, chosen, SEED).z2
+    z2 = views.latents(model, engine, images, chosen, SEED).z["z2"]
     inside = np.abs(z2).max(axis=1) <= sprites.REACH
     return Plane(sheets, probabilities, z2[inside], data.test_labels[chosen][inside], int((~inside).sum()))
 

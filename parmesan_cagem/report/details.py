@@ -138,7 +138,7 @@ def remarks(entry: Entry, place: Published) -> Iterator[str]:
     wanted = (place.settings or {}).get("subsets", 0)
     if len(entry.subsets) < wanted:
         yield f"{len(entry.subsets)} of {wanted} label subsets"
-    if changed := departures(config):
+    if changed := departures(config, "temperature" in (place.settings or {})):
         yield f"settings other than the preset's: {', '.join(changed)}"
     draws = sorted({run.record["eval"]["draws_for_errors"] for run in entry.runs})
     if place.quantity in ERRORS and draws[0] < DRAWS:

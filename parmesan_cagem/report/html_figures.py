@@ -57,7 +57,7 @@ FIGURES = (
         "Principal components of z1 and z2, one ancestral draw an image",
         "Figure 5: PCA plots of the stochastic units z1 and z2 in a 2-layered model trained on MNIST. The colors "
         "corresponds to the true labels.",
-        ("python run_mnist.py --labels 0", "python run_mnist.py --labels 100"),
+        tuple(f"python run_mnist.py {flags}" for flags in ("--model vae", "--labels 0", "--labels 100")),
     ),
     Figure(
         "figure6",

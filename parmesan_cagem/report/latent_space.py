@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 from parmesan_cagem.report import style
 
 Points = NDArray[np.floating]
+_ACROSS = 3  # panels side by side on a page
 
 
 def plane(
@@ -62,26 +63,45 @@ def plane(
     return figure
 
 
-def components(models: Mapping[str, tuple[Points, Points, NDArray[np.int64]]]) -> Figure:
+def components(models: Mapping[str, tuple[Mapping[str, Points], NDArray[np.int64]]]) -> Figure:
     """Figure 5: the first two principal components of samples of z1 (top) and z2 (bottom), coloured by true class.
 
     Parameters
     ----------
     models : mapping
-        Title -> (z1, z2, labels), (N, z1), (N, z2) and (N,): one ancestral draw an image, and its true class.
+        Title -> (name of a variable -> its draws, (N, units), and the true classes, (N,)): one ancestral draw an image.
+        Of several models z1 and z2 are shown, and nothing where one lacks z2; of a single one every variable.
     """
     with style.style():
         if len(models) == 1:
-            figure = style.new(style.DOUBLE * 2 / 3, 2.55)
-            grid = figure.subplots(1, 2, squeeze=False).T
+            ((title, (z, labels)),) = models.items()
+            names = sorted(z, key=_rank)
+            across = min(len(names), _ACROSS)
+            down = -(-len(names) // across)
+            figure = style.new(style.DOUBLE * across / _ACROSS, 2.55 if down == 1 else 2.45 * down)
+            cells = list(figure.subplots(down, across, squeeze=False).flat)
+            shown = [(axes, title, name, z[name], labels) for axes, name in zip(cells, names, strict=False)]
         else:
-            figure = style.new(style.DOUBLE * len(models) / 3, 4.9)
+            figure = style.new(style.DOUBLE * len(models) / _ACROSS, 4.9)
             grid = figure.subplots(2, len(models))
-        for column, (title, (z1, z2, labels)) in enumerate(models.items()):
-            for axes, name, values in zip(grid[:, column], ("$z_1$", "$z_2$"), (z1, z2), strict=True):
-                _principal(axes, values, labels)
-                axes.set_title(f"{title}, {name}")
+            cells = list(grid.flat)
+            shown = [
+                (axes, title, name, z[name], labels)
+                for column, (title, (z, labels)) in enumerate(models.items())
+                for axes, name in zip(grid[:, column], ("z1", "z2"), strict=True)
+                if name in z
+            ]
+        for axes, title, name, values, labels in shown:
+            _principal(axes, values, labels)
+            axes.set_title(f"{title}, {style.variable(name)}")
+        for axes in cells:
+            axes.set_visible(any(axes is used for used, *_ in shown))
     return figure
+
+
+def _rank(name: str) -> tuple[bool, int, str]:
+    """Sorts z1, z2 ... before auxiliary variables."""
+    return not name.startswith("z"), len(name), name
 
 
 def _principal(axes: Axes, values: Points, labels: NDArray[np.int64]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any
 from parmesan_cagem import config
 from parmesan_cagem.arguments import default_name
 from parmesan_cagem.config import Experiment
-from parmesan_cagem.presets import PRESETS
-from parmesan_cagem.report.cells import ERRORS, RANKED, size
+from parmesan_cagem.presets import PRESETS, WITH_Y
+from parmesan_cagem.report.cells import ERRORS, RANKED, size, values
 from parmesan_cagem.report.details import DRAWS, PAPER_K
 from parmesan_cagem.report.paper import PublishedTable
 from parmesan_cagem.report.runs import DEFAULTS, Run
-from parmesan_cagem.report.tables import VARIANTS, Cell, cells
+from parmesan_cagem.report.sheet import Cell, cells
+from parmesan_cagem.report.table2 import VARIANTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Missing:
     have : str
         What there is: ``no record``, ``k = 100 of 5000`` ...
     commands : tuple of tuple of str
-        What makes it, as words of a command line; none where the package has no such model or data set.
+        What makes it, as words of a command line.
     """
 
     cell: Cell
@@ -77,9 +77,6 @@ def _missing(cell: Cell, table: PublishedTable, preset: str, folder: Path) -> Mi
         name += f", {cell.place.quantity}"
     seeds = tuple(range(1, cell.settings.get("subsets", 1) + 1))
     if cell.choice is None:
-        for setting, what in (("model", "model"), ("dataset", "data set")):
-            if cell.settings[setting] not in _choices(setting):
-                return Missing(cell, name, f"no {what} {cell.settings[setting]} yet", ())
         return Missing(cell, name, "no record", tuple(_train(cell, preset, seed, folder) for seed in seeds))
     entry = cell.choice.entry
     first, planned = entry.runs[0].record, {**DEFAULTS, **PRESETS[preset]}["epochs"]
@@ -113,10 +110,6 @@ def _small(cell: Cell) -> str:
     return ", ".join(short)
 
 
-def _choices(setting: str) -> tuple[str, ...]:
-    return next(field.metadata["choices"] for field in dataclasses.fields(Experiment) if field.name == setting)
-
-
 def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound: bool = True) -> Experiment:
     """The experiment that fills a cell whole.
 
@@ -134,7 +127,7 @@ def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound:
     UserError
         The settings are no experiment.
     """
-    changes = {name: value for name, value in settings.items() if name not in ("temperature", "subsets")}
+    changes = {name: values(value)[0] for name, value in settings.items() if name not in ("temperature", "subsets")}
     if settings.get("temperature") is False:
         changes["warmup_epochs"] = 0
     changes["class_draws"] = DRAWS
@@ -154,19 +147,22 @@ def _train(cell: Cell, preset: str, label_seed: int, folder: Path) -> tuple[str,
 
 
 def flags(e: Experiment) -> list[str]:
-    """The flags that say ``e``, but for its data set: labels, and all that is not its preset's.
+    """The flags that say ``e``, but for its data set: model, labels, and all that is not its preset's.
 
     Examples
     --------
     >>> flags(config.experiment("short", labels=0, clusters=20, skip=False))
     ['--labels', '0', '--preset', 'short', '--clusters', '20', '--no-skip']
+    >>> flags(config.experiment("paper", model="iwae")), flags(config.experiment("paper", model="adgm"))
+    (['--model', 'iwae'], ['--model', 'adgm', '--labels', '100'])
     """
-    usual = config.usual(e.preset, e.dataset)
-    words = ["--labels", str(e.labels)]
+    usual = config.usual(e.preset, e.dataset, e.model)
+    words = ["--model", e.model] if e.model != DEFAULTS["model"] else []
+    words += ["--labels", str(e.labels)] if e.model in WITH_Y else []
     words += ["--preset", e.preset] if e.preset != DEFAULTS["preset"] else []
     for name, value in e.to_dict().items():
         flag = name.replace("_", "-")
-        if name in ("dataset", "preset", "labels") or value == usual[name]:
+        if name in ("dataset", "preset", "model", "labels") or value == usual[name]:
             continue
         words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     return words

@@ -25,7 +25,7 @@ class Published:
     row, column : str
         Label as in the paper; for Table 2, the number of labels.
     quantity : str
-        ``bound`` (F_k), ``F_1`` or ``KL_z2`` in nats; ``error_p`` or ``accuracy_p`` in percent.
+        ``bound`` (F_k), ``F_1`` or ``KL_z2`` in nats; ``error_p``, ``error_q`` or ``accuracy_p`` in percent.
     value : float or None
         In those units; None where the paper draws a point and prints no number.
     spread : float or None
@@ -59,6 +59,8 @@ class PublishedRow:
         The reference, as the paper cites it.
     values : tuple of Published
         One for each column that holds a number.
+    notes : tuple of str
+        What a reader should know of a number of ours in this row.
     """
 
     group: str
@@ -66,6 +68,7 @@ class PublishedRow:
     where: str
     cited_as: str
     values: tuple[Published, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ def _table(name: str, table: dict[str, Any], cited: dict[str, str]) -> Published
         quantity = row.get("quantity") or table["quantity"]
         values = tuple(_published(name, row["label"], column, quantity, place) for column, place in places.items())
         where = row.get("where", table["where"])
-        rows.append(PublishedRow(row.get("group", ""), row["label"], where, cited[row["reference"]], values))
+        notes = tuple(row.get("notes", ()))
+        rows.append(PublishedRow(row.get("group", ""), row["label"], where, cited[row["reference"]], values, notes))
     return PublishedTable(name, table["title"], table["where"], tuple(table.get("columns", ())), tuple(rows))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from parmesan_cagem.config import Experiment
@@ -59,8 +59,7 @@ def _page(run: Run) -> Html:
         _curves(run),
         element("h4", "Samples"),
         _samples(run),
-        element("h4", "Clusters"),
-        _clusters(r),
+        [element("h4", "Clusters"), _clusters(r)] if r["cluster_usage"] else None,
         element("h4", "Settings"),
         _settings(r["config"]),
         element("h4", "Provenance"),
@@ -75,13 +74,10 @@ def _headline(r: Mapping[str, Any]) -> Html:
     pairs: list[tuple[str, object]] = [
         (f"{name.replace('_marginal', ', marginal')}, nats", _bound(r, name)) for name in order
     ]
-    pairs += [("test error of p(y|x)", _percent(r["error_p"])), ("test error of q(y|x)", _percent(r["error_q"]))]
-    if r["terms"]:
-        pairs += [
-            (f"{name.replace('_', ' ')}, nats", number(r["terms"][name]))
-            for name in ("reconstruction", "KL_z1", "KL_z2", "KL_z2_sampled", "KL_y")
-        ]
-    pairs += [(f"active units of {name}", count) for name, count in r["active_units"].items()]
+    pairs += [(f"test error of {c}(y|x)", _percent(r[f"error_{c}"])) for c in "pq" if c in (r["confusion"] or {})]
+    terms = r["terms"] or {}
+    pairs += [(f"{name.replace('_', ' ')}, nats", number(terms[name])) for name in _ordered(terms)]
+    pairs += [(f"active units of {name}", r["active_units"][name]) for name in _ordered(r["active_units"])]
     if r["clustering"]:
         pairs += [
             ("purity", number(r["clustering"]["purity"])),
@@ -96,38 +92,61 @@ def _protocol(r: Mapping[str, Any]) -> Html:
     words = (
         f"Bounds: lower bounds on log p(x), {e['estimator']} estimator, on {e['images']} of "
         f"{r['dataset']['test_images']} test images; binarisation {e['binarisation']}; seeds of the evaluation "
-        f"{seeds}; batch statistics {e['bn_mode']}. Errors: argmax of probabilities averaged over "
-        f"{e['draws_for_errors']} draws, on {e['error_images']} test images. "
-        f"F_1 = reconstruction − KL z1 − KL z2 sampled − KL y; KL z2 is its analytic value."
+        f"{seeds}; batch statistics {e['bn_mode']}."
     )
+    if r["confusion"]:
+        draws, images = e["draws_for_errors"], e["error_images"]
+        words += f" Errors: argmax of probabilities averaged over {draws} draws, on {images} test images."
+    terms = r["terms"] or {}
+    if analytic := [name for name in _ordered(terms) if f"{name}_sampled" in terms]:
+        parts = [name.replace("_", " ") for name in _ordered(terms) if name not in analytic]
+        values = "is its analytic value" if len(analytic) == 1 else "are analytic values"
+        words += f" F_1 = {' − '.join(parts)}; {', '.join(name.replace('_', ' ') for name in analytic)} {values}."
     return element("p", words)
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    """Names of variables, or of terms of them: z1, z2 ..., auxiliary ones, y; a sampled term after its own."""
+
+    def place(name: str) -> tuple[Any, ...]:
+        variable = name.removeprefix("KL_").removesuffix("_sampled")
+        return name.startswith("KL_"), "rzay".find(variable[0]), len(variable), name
+
+    return sorted(names, key=place)
 
 
 def _curves(run: Run) -> Html:
     if run.curves is None:
         return _missing("No curves yet: ", "cagem figures", " draws them.")
-    alt = f"Training curves of {run.name}: bound, its terms and the classifiers' losses by epoch"
+    losses = " and the classifiers' losses" if run.record["cluster_usage"] else ""
+    alt = f"Training curves of {run.name}: bound, its terms{losses} by epoch"
     return element("figure", scroller(picture("image/svg+xml", run.curves, alt, class_="plate"), alt))
 
 
 def _samples(run: Run) -> Html:
     if run.samples is None:
         return _missing("No samples yet: ", "cagem evaluate RUN", " draws them.")
-    alt = "Class-conditional samples: a row for each class y, z2 drawn from p(z2|y), z1 from p(z1|y,z2)"
-    words = "One row for each class y: z2 ~ p(z2|y), z1 ~ p(z1|y,z2), and the mean of p(x|y,z1)."
+    if run.record["model"] == "cagem":
+        alt = "Class-conditional samples: a row for each class y, z2 drawn from p(z2|y), z1 from p(z1|y,z2)"
+        words = "One row for each class y: z2 ~ p(z2|y), z1 ~ p(z1|y,z2), and the mean of p(x|y,z1)."
+    elif run.record["cluster_usage"]:
+        alt = "Class-conditional samples: a row for each class y"
+        words = "One row for each class y: every variable drawn given those above it, and the mean of p(x|.)."
+    else:
+        alt = "Samples of the prior"
+        words = "The top variable drawn from its prior, every other given those above it, and the mean of p(x|.)."
     caption = element("figcaption", words, class_="quiet")
     return element("figure", picture("image/png", run.samples, alt, class_="samples"), caption)
 
 
 def _clusters(r: Mapping[str, Any]) -> Html:
-    if not r["cluster_usage"]:
-        return element("p", "A model without y.")
     caption = element("figcaption", "Usage of clusters: mean of q(y|x) over test images, percent.", class_="quiet")
     parts = [element("figure", charts.bars(r["cluster_usage"], "Usage of clusters"), caption)]
     if r["confusion"]:
         tables = [
             charts.heat_table(r["confusion"][c], f"{c}(y|x): test images by class and cluster", "class", "cluster")
             for c in ("q", "p")
+            if c in r["confusion"]
         ]
         parts.append(element("div", tables, class_="pair"))
     return join(parts)
@@ -135,7 +154,8 @@ def _clusters(r: Mapping[str, Any]) -> Html:
 
 def _settings(config: Mapping[str, Any]) -> Html:
     known = config.get("preset") in PRESETS
-    defaults = usual_settings(str(config["preset"]), str(config.get("dataset"))) if known else {}
+    model = str(config.get("model", "cagem"))
+    defaults = usual_settings(str(config["preset"]), str(config.get("dataset")), model) if known else {}
     differing, rows = [], []
     for name, value in sorted(config.items(), key=lambda item: (_order(item[0]), item[0])):
         field = _FIELDS.get(name)

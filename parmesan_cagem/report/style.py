@@ -133,6 +133,18 @@ def _apart(places: NDArray[np.floating], extent: NDArray[np.floating], least: fl
     return at * np.maximum(extent, 1e-12)
 
 
+def variable(name: str) -> str:
+    """A variable as the paper sets it.
+
+    Examples
+    --------
+    >>> variable("z1"), variable("a"), variable("y")
+    ('$z_1$', '$a$', '$y$')
+    """
+    letter, number = name[:1], name[1:]
+    return f"${letter}_{{{number}}}$" if len(number) > 1 else f"${letter}_{number}$" if number else f"${letter}$"
+
+
 def tile(images: NDArray[np.floating], columns: int, gap: int = 0) -> NDArray[np.float64]:
     """Lay (N, D) square images out row by row: one picture in [0, 1], black ink on white as print wants it."""
     count, pixels = images.shape
