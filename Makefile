@@ -1,7 +1,7 @@
 # Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything) and .venv-modern (NumPy 2,
 # the newest JAX: what needs no C code of Theano's). `make help` lists what can be done with them.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
-# ARGS (extra flags for demo, test, test-slow, test-browser, modern-test, bench, bench-models, gpu, lock).
+# ARGS (extra flags for demo, test, test-slow, test-browser, modern-test, bench, bench-models, units, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -75,9 +75,9 @@ bench: .venv/.installed ## time the training step and the bound against their pe
 
 # Which latent layers carry something, model beside model: twelve short runs in results/units, then the comparison.
 .PHONY: units
-units: .venv/.installed ## train VAE, LVAE, CaGeM with and without labels at quarter width, three seeds; compare their layers
+units: .venv/.installed ## train VAE, LVAE, CaGeM-0, CaGeM-100 at quarter width, three seeds; compare their layers (ARGS="--minutes 60")
 	$(BIN)/cagem queue tools/units_queue.txt --out results/units $(ARGS)
-	$(BIN)/cagem units results/units/* --json docs/records/units.json --no-progress $(ARGS)
+	$(BIN)/cagem units results/units/*/ --json docs/records/units.json --no-progress
 
 # Every model with both engines, 20 processes at once: 15 GiB.
 .PHONY: bench-models

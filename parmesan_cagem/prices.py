@@ -63,13 +63,16 @@ def order(model: Model) -> Order:
     latents = model.terms(T.matrix("x"), eps, RunningStatistics()).latents
     later = tuple(other for other in latents if other != first.name)
     if not later:
-        raise UserError(f"--model {name}: has {first.name} only, and prices need a variable above it; use --layers 2")
+        raise UserError(
+            f"--model {name}: has {first.name} only, and prices need another above it; "
+            f"train one with --layers 2 (vae, iwae, avae)"
+        )
     above = set(graph_inputs([latents[first.name].log_q])) & set(eps[1:])
     if above or first.per_class:
         given = ", ".join(v.name for v, e in zip(model.variables, eps, strict=True) if e in above) or "y"
         raise UserError(
             f"--model {name}: inference draws {first.name} given {given}, and prices need a variable that is drawn "
-            f"from x alone and before the others; use cagem, vae or iwae"
+            f"from x alone and before the others; cagem, vae, iwae, avae, adgm and sdgm have one"
         )
     return Order(first.name, later)
 
@@ -135,7 +138,7 @@ def nested_bounds(
 ) -> Nested:
     """F_1 and the middle bound of every image, from ``outer`` draws of z1 and ``inner`` of the rest for each.
 
-    The memory does not grow with either. Parameters as in :func:`parmesan_cagem.bounds.streamed`.
+    The memory grows with ``outer`` by its noise only. Parameters as in :func:`parmesan_cagem.bounds.streamed`.
 
     Raises
     ------

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parmesan_cagem import arguments, files
-from parmesan_cagem.config import Experiment
+from parmesan_cagem.config import LATER, Experiment
 from parmesan_cagem.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"run_mnist.py": "mnist", "run_omniglot.py": "omniglot"}
 STOPPED = 143  # exit status of a run that saved itself on SIGTERM
-SAVING = 2.0  # seconds in which a run may still save itself when the queue is interrupted
+SAVING = 60.0  # seconds in which a run may still save itself when the queue is interrupted
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Entry:
         record = files.read_json(path, "remove it: `--resume` writes it anew")
         machine = {"checkpoint_every"}  # shapes no number
         wanted = {key: value for key, value in self.experiment.to_dict().items() if key not in machine}
-        recorded = {key: value for key, value in record["config"].items() if key not in machine}
+        recorded = {key: value for key, value in {**LATER, **record["config"]}.items() if key not in machine}
         return bool(recorded == wanted and record["epochs"] == self.experiment.epochs)
 
 
@@ -78,8 +78,11 @@ def read(path: Path, out: Path, data_dir: Path | None = None) -> list[Entry]:
         script, *flags = words
         if script not in SCRIPTS:
             raise UserError(f"{where}: {script}: begin with {' or '.join(SCRIPTS)}")
-        if {flag.partition("=")[0] for flag in flags} & {"--resume", "--out", "--data-dir"}:
-            raise UserError(f"{where}: the queue itself gives --resume, --out and --data-dir; leave them out")
+        if {flag.partition("=")[0] for flag in flags} & {"--resume", "--out", "--data-dir", "--help", "-h"}:
+            raise UserError(
+                f"{where}: a line trains one run, and the queue gives --resume, --out and --data-dir; leave them "
+                f"(and --help) out"
+            )
         flags += ["--out", str(out), *(["--data-dir", str(data_dir)] if data_dir else [])]
         try:
             experiment, job = arguments.parse(flags, SCRIPTS[script], script)

@@ -125,9 +125,14 @@ class Trainer:
         Raises
         ------
         UserError
-            The checkpoint is damaged, of another run, or of other data.
+            The checkpoint is damaged, of another run, or of other data; or a finished run lacks it.
         """
         if not checkpoint.exists(self.folder.path):
+            if self.folder.record_path.exists():  # a finished run, carried here without its weights
+                raise UserError(
+                    f"--resume: {self.folder.path} has a record and no checkpoint, and training anew would replace its "
+                    f"log; give another --name, or bring checkpoint.h5"
+                )
             self.folder.truncate_log(0)
             return ()
         saved = checkpoint.load(self.folder.path)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from parmesan_cagem import cli, run_queue
+from parmesan_cagem.config import LATER
 from parmesan_cagem.errors import UserError
 
 # In place of run_mnist.py: notes how it was called, then does what the run's folder is named after.
@@ -83,6 +84,23 @@ def test_what_began_is_resumed_and_what_is_finished_or_failed_is_skipped(queue):
     assert not (done.folder / "calls").exists()
 
 
+def test_a_record_of_before_a_setting_existed_counts(queue):
+    (entry,) = queue("n")
+    finish(entry)
+    record = json.loads((entry.folder / "record.json").read_text())
+    for name in LATER:
+        del record["config"][name]
+    (entry.folder / "record.json").write_text(json.dumps(record))
+    assert entry.state == "finished"
+
+
+@pytest.mark.parametrize("minutes", ["nan", "1", "0", "1e9"])
+def test_a_time_in_which_nothing_could_begin_is_refused(capsys, tmp_path, minutes):
+    (tmp_path / "queue.txt").write_text("run_mnist.py --preset smoke\n")
+    assert cli.main(["queue", str(tmp_path / "queue.txt"), "--out", str(tmp_path), "--minutes", minutes]) == 2
+    assert "give more than 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("changes", "state"), [({"checkpoint_every": 7}, "finished"), ({"iw_samples": 3}, "started")])
 def test_a_record_counts_if_its_numbers_are_those_asked_for(queue, changes, state):
     (entry,) = queue("n")
@@ -118,7 +136,8 @@ def test_nothing_begins_in_the_last_moments(queue):
         ("run_omniglot.py --labels 100 --clusters 20", "K must equal the 50 classes"),
         ("run_mnist.py --labels many", "invalid int value"),
         ("run_mnist.py --labels 100 --clusters 20", "K must equal"),
-        ("run_mnist.py --out=elsewhere", "leave them out"),
+        ("run_mnist.py --out=elsewhere", "leave them (and --help) out"),
+        ("run_mnist.py --help", "a line trains one run"),
         ("run_mnist.py --name 'a", "No closing quotation"),
         ("run_mnist.py --labels 100", "stands in the queue already"),
     ],

@@ -28,7 +28,8 @@ def test_a_row_for_every_group_and_the_numbers_of_every_run(runs, tmp_path):
     few = ("--images", "12", "--draws", "4", "--no-progress")
     status, printed, told = called("cagem", "units", *runs.values(), *few, "--json", tmp_path / "units.json")
     assert status == 0, told
-    head, _, cagem, vae = (cells(line) for line in printed.splitlines())
+    head, _, cagem, vae, _, floor = (cells(line) for line in printed.splitlines())
+    assert floor[0].startswith("12 images, 4 draws: ")
     assert (cagem[:2], vae[:2]) == (["CaGeM-20", "1"], ["VAE, L=2", "1"])
     assert "±" not in "".join(cagem)
     assert vae[head.index("KL y")] == ""  # it has none
@@ -42,7 +43,16 @@ def test_a_row_for_every_group_and_the_numbers_of_every_run(runs, tmp_path):
 
 
 def test_the_spread_is_the_sample_standard_deviation():
-    entry = {"group": "VAE", "top": "z2", "bound": -90.0, "k": 5, "lower": 1.0, "upper": 2.0, "conditional": 3.0}
+    entry = {
+        "group": "VAE",
+        "recipe": {"epochs": 1},
+        "top": "z2",
+        "bound": -90.0,
+        "k": 5,
+        "lower": 1.0,
+        "upper": 2.0,
+        "conditional": 3.0,
+    }
     both = [{**entry, "kl": {"KL_z1": kl}, "active_units": {"z1": 4, "z2": n}} for kl, n in ((10.0, 3), (14.0, 6))]
     row = cells(units.table(both)[2])
     assert row == [
@@ -56,6 +66,13 @@ def test_the_spread_is_the_sample_standard_deviation():
         "4.0 ± 0.0",
         "4.5 ± 2.1",
     ]
+
+
+def test_recipes_that_differ_in_more_than_seeds_are_rows_of_their_own():
+    entry = {"group": "VAE", "top": "z2", "bound": -90.0, "k": 5, "lower": 1.0, "upper": 2.0, "conditional": 3.0}
+    entry |= {"kl": {}, "active_units": {"z1": 4, "z2": 3}}
+    rows = units.table([{**entry, "recipe": {"wide": wide, "epochs": 2}} for wide in (1024, 256, 256)])[2:]
+    assert [cells(row)[:2] for row in rows] == [["VAE, wide 1024", "1"], ["VAE, wide 256", "2"]]
 
 
 @pytest.mark.parametrize(
@@ -82,4 +99,5 @@ def test_a_record_of_another_epoch_is_refused(runs):
 def test_no_run_is_one_line(tmp_path):
     status, _, told = called("cagem", "units", tmp_path / "none")
     assert status == 2
+    assert "no record" in told
     assert len(told.splitlines()) == 1

@@ -21,7 +21,13 @@ HELP = "split the gap between F and log p(x) of an evaluated run into the prices
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem prices``; the images and the protocol are those of the run's record."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluated run: results/runs/NAME")
-    parser.add_argument("--outer", type=int, default=10, metavar="M", help="draws of z1 for each image (default 10)")
+    parser.add_argument(
+        "--outer",
+        type=int,
+        default=10,
+        metavar="M",
+        help="draws of the first variable, z1 or a, for each image (default 10)",
+    )
     parser.add_argument("--inner", type=int, default=100, metavar="K", help="draws of the rest for each (default 100)")
     parser.add_argument(
         "--one-layer",

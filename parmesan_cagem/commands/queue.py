@@ -41,6 +41,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     Unfinished
         A run failed, or was stopped for lack of time.
     """
+    if not 2 * GRACE / 60 < args.minutes <= LONG:
+        raise UserError(f"--minutes {args.minutes}: give more than {2 * GRACE / 60:g} and at most {LONG:g}")
     entries = run_queue.read(args.queue, args.out, args.data_dir)
     results = run_queue.work(entries, time.monotonic() + 60 * args.minutes, GRACE)
     for result in results:

@@ -37,6 +37,7 @@ STATED = (
     "layers",
     "z1_dim",
     "z2_dim",
+    "a_dim",
     "skip",
     "routing",
     "train_iw",
@@ -48,7 +49,7 @@ STATED = (
     "holdout",
     "train_images",
 )
-# Readings of the paper's widths; of two layers, doubled is nodes. LVAE's own ladder, half as wide, is none.
+# Readings of the paper's widths; of two layers, doubled is nodes (but for AVAE's p(a2|z2)). LVAE's own ladder is none.
 WIDTHS = ("nodes", "tapered", "doubled")
 # What may differ between the runs of a group.
 _FREE = MAY_CHANGE | {"seed", "label_seed", "engine", "devices"}

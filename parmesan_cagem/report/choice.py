@@ -16,6 +16,7 @@ Say = Callable[[str], None]
 
 # What an ablation changes: such a run stands for no point of the paper.
 _PAPER = {"routing": "paper", "labelled_bn": "unlabelled", "skip": True}
+_SIZES = {"wide": 1024, "narrow": 512, "z1_dim": 64, "train_images": 0, "holdout": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +87,17 @@ def find(folder: Path, say: Say) -> list[Run]:
 def choose(runs: Iterable[Run], **wanted: Any) -> Run | None:
     """The run with these settings that has the most epochs, then the first by name; None if there is none.
 
+    A run with the paper's sizes, on all of the data, comes before one without.
     A wanted value may be a predicate. Ablations (routing, labelled_bn, skip) are only chosen when asked for.
     """
     conditions = _PAPER | wanted
     matching = [run for run in runs if all(_fits(run.config.get(name), value) for name, value in conditions.items())]
-    return min(matching, key=lambda run: (-run.epochs, run.folder.name), default=None)
+    return min(matching, key=lambda run: (_smaller(run), -run.epochs, run.folder.name), default=None)
+
+
+def _smaller(run: Run) -> bool:
+    """Whether the run's networks, or its data, are not the paper's."""
+    return any(run.config.get(name, usual) != usual for name, usual in _SIZES.items())
 
 
 def _fits(value: Any, wanted: Any) -> bool:
