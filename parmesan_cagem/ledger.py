@@ -74,7 +74,7 @@ class Ledger:
             try:
                 arrays, facts = sealed.decode(sealed.read(path))
                 if facts.get("identity") == self._identity:
-                    self._arrays, self._peak = arrays, facts["peak_memory_bytes"]
+                    self._arrays, self._peak = arrays, facts.get("peak_memory_bytes", 0)  # older files lack it
                     self.devices = [*(one for one in facts["devices"] if one != device), device]
             except sealed.Damaged as reason:
                 self.warning = f"{path} {reason}; the evaluation begins anew"

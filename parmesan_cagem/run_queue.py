@@ -148,11 +148,12 @@ def _child(command: Sequence[str], environment: Mapping[str, str] | None) -> Ite
     process = subprocess.Popen(command, env=None if environment is None else dict(environment))
     try:
         yield process
+    except BaseException:  # the queue is interrupted: the run may still save itself
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(SAVING)
+        raise
     finally:
-        if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(SAVING)
         if process.poll() is None:
             process.kill()
             process.wait()

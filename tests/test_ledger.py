@@ -5,6 +5,7 @@ import pytest
 from toy_evaluation import engine, toy, toy_images
 
 from parmesan_cagem import ledger as ledgers
+from parmesan_cagem import sealed
 from parmesan_cagem.bounds import importance_bounds
 from parmesan_cagem.classification import classify
 from parmesan_cagem.collect import collect_statistics
@@ -139,3 +140,16 @@ def test_the_largest_process_counts(tmp_path, monkeypatch):
         with Ledger(path) as ledger:
             pass
     assert ledger.peak_memory_bytes() == 900
+
+
+def test_a_file_of_before_its_memory_was_kept_counts(tmp_path):
+    path = tmp_path / "evaluation.h5"
+    with Ledger(path, {"weights": "a"}, "a toy") as first:
+        first.keep("layer", np.ones(2))
+    arrays, facts = sealed.decode(sealed.read(path))
+    del facts["peak_memory_bytes"]
+    body = sealed.encode(arrays, facts)
+    path.write_bytes(sealed.seal(body) + body)
+    with Ledger(path, {"weights": "a"}, "a toy") as again:
+        assert again.kept("layer").tolist() == [1, 1]
+        assert again.peak_memory_bytes() > 0

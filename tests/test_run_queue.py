@@ -136,7 +136,7 @@ def test_nothing_begins_in_the_last_moments(queue):
         ("run_omniglot.py --labels 100 --clusters 20", "K must equal the 50 classes"),
         ("run_mnist.py --labels many", "invalid int value"),
         ("run_mnist.py --labels 100 --clusters 20", "K must equal"),
-        ("run_mnist.py --out=elsewhere", "leave them (and --help) out"),
+        ("run_mnist.py --out=elsewhere", "leave them"),
         ("run_mnist.py --help", "a line trains one run"),
         ("run_mnist.py --name 'a", "No closing quotation"),
         ("run_mnist.py --labels 100", "stands in the queue already"),
