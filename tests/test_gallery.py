@@ -8,7 +8,7 @@ import pytest
 import toy
 from figure_runs import TEST, D, make_runs
 
-from parmesan_cagem import checkpoint, gallery, trained, view_cache
+from parmesan_cagem import checkpoint, gallery, models, trained, view_cache
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.report import choice
@@ -52,7 +52,7 @@ def test_other_weights_make_views_stale(runs):
     run = choice.read(runs / "zero", print)
     before = gallery.Gallery(None, "c").latents(run)
     e = Experiment.from_dict(run.config)
-    built = toy.CaGeM(e, D)
+    built = models.build(e, D)
     toy.randomise(built, 9)
     weights = {f"weights/{name}": value for name, value in toy.weights_of(built).items()}
     checkpoint.save(run.folder, weights, {"config": run.config, "epoch": 3})

@@ -113,7 +113,7 @@ def test_the_record_tells_the_run(processes):
     assert record["dataset"]["unlabelled"] == 2000
     assert record["label_weight"] == {"q": 10.0, "p": 10.0, "given": "10", "given_p": "same"}
     draws = record["config"]["class_draws"]
-    assert record["warnings"] == [f"active units of z2 come from {draws} draws; fewer than 100 count too many"]
+    assert record["warnings"] == [f"active units come from {draws} draws; fewer than 100 count too many"]
 
 
 def test_training_on_real_images_raises_the_bound(processes):
