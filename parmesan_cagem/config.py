@@ -70,9 +70,7 @@ class Experiment:
     wide: int = option(1024, "units of the wide hidden layers", "paper section 5", minimum=1)
     narrow: int = option(512, "units of the narrow hidden layers", "paper section 5", minimum=1)
     z1_dim: int = option(64, "dimensions of z1", "paper section 5", minimum=1)
-    z2_dim: int = option(
-        32, "dimensions of z2 (2 for Figure 3)", "paper section 5", minimum=1, models=("cagem", *LAYERED)
-    )
+    z2_dim: int = option(32, "dimensions of z2 (2 for Figure 3)", "paper section 5", minimum=1)
     a_dim: int = option(
         64, "dimensions of each auxiliary variable", minimum=1, models=("adgm", "sdgm", "avae"), later=True
     )

@@ -145,7 +145,7 @@ def changed(path, tmp_path, **changes):
         ({"config__learning_rate": 0.5}, ["learning_rate is 0.5, of the run 0.001"]),
         ({"eval__indices_sha256": "0" * 64}, ["eval.indices_sha256 is 000"]),
         ({"config__layers": 2}, ["is vae, 2 layers", "--layers 1"]),
-        ({"model": "iwae"}, ["is iwae"]),
+        ({"model": "lvae"}, ["is lvae"]),
     ],
 )
 def test_another_one_layer_model_is_refused_before_the_work(run, plain, tmp_path, changes, words):

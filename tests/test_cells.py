@@ -299,8 +299,8 @@ def test_what_was_not_measured_fills_nothing():
         ("short", {"model": "adgm", "labels": 100}, ()),  # its own weight of the labels
         (
             "short",
-            {"model": "adgm", "label_weight": "10", "a_dim": 100},
-            ("a_dim 100 (not 64)", "label_weight 10 (not adgm:0.1)"),
+            {"model": "adgm", "label_weight": "10"},
+            ("label_weight 10 (not adgm:0.1)",),
         ),
         ("paper", {"model": "iwae"}, ()),
         ("paper", {"model": "lvae", "layers": 5, "widths": "doubled"}, ("widths doubled (not nodes)",)),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import arguments, checkpoint, engines, files, records
+from parmesan_cagem import arguments, engines, files, records
 from parmesan_cagem.config import LATER, MAY_CHANGE
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.presets import LAYERED
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
 
 def _record(folder: Path) -> dict[str, Any]:
     """The record of a run that can be measured: what is found here is not found after minutes of work."""
+    from parmesan_cagem import checkpoint  # h5py, which no other command's start should wait for
+
     if not (folder / "record.json").is_file():
         raise UserError(f"{folder}: no record; `cagem evaluate {folder}` writes it")
     record = records.read(folder / "record.json")
