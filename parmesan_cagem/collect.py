@@ -70,8 +70,7 @@ def collect_statistics(
                 continue
             x, eps = T.matrix("x"), [T.matrix(f"eps_{v.name}") for v in model.variables]
             statistics = _SumsOf(layer)
-            inputs = {model.x: x, **{v.eps: drawn for v, drawn in zip(model.variables, eps, strict=True)}}
-            get_output(layer, inputs, statistics=statistics)
+            get_output(layer, model.inputs(x, eps), statistics=statistics)
             function = engine.function([x, *eps], statistics.sums, f"collect {layer.name}")
             count, first, second = 0.0, np.zeros(()), np.zeros(())
             for start in range(0, len(binary), ROWS):

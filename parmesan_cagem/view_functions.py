@@ -43,7 +43,7 @@ def encoder(trained: Trained, engine: Engine) -> Function:
     y = [T.matrix("y")] if model.q_y is not None else []
     eps = [T.matrix(f"eps_{v.name}") for v in model.variables]
     terms = model.terms(x, eps, RunningStatistics(), *y)
-    known = {model.x: x, **{v.eps: e for v, e in zip(model.variables, eps, strict=True)}}
+    known = model.inputs(x, eps)
     if y:
         known[model.y] = y[0]
     # p(x|.) stands on the layers that sample q, so all it needs is their noise.

@@ -94,7 +94,7 @@ class CaGeM(Model):
         y: TensorVariable | None = None,
     ) -> Terms:
         layers = [*self.heads, self.z1, self.z2]
-        inputs = self._inputs(x, noise)
+        inputs = self.inputs(x, noise)
         if y is not None:
             inputs[self.y] = y
         outputs = get_output(layers, inputs, statistics=statistics, classes="all" if y is None else "given")
@@ -171,7 +171,7 @@ class CaGeM(Model):
         """
         paper = self.experiment.routing == "paper"
         stop: Callable[[TensorVariable], TensorVariable] = disconnected_grad if paper else (lambda z: z)
-        images = self._inputs(x, noise)
+        images = self.inputs(x, noise)
         z1 = get_output(self.z1, images, statistics=statistics)  # (B, z1)
         y_logits = get_output(self.q_y, {**images, self.z1: stop(z1)}, statistics=statistics)  # (B, K)
         known = {**images, self.z1: z1, self.q_y: y_logits}
@@ -181,6 +181,3 @@ class CaGeM(Model):
         log_p_each = split_pairs(densities.log_softmax(py_logits), self.classes)  # (B, K, K)
         log_p = densities.log_sum_exp(log_q.dimshuffle(0, 1, "x") + log_p_each, axis=1)
         return log_q, log_p
-
-    def _inputs(self, x: TensorVariable, noise: Sequence[TensorVariable]) -> dict[Any, TensorVariable]:
-        return {self.x: x, **{v.eps: eps for v, eps in zip(self.variables, noise, strict=True)}}

@@ -73,7 +73,7 @@ class M2(Model):
         statistics: Statistics,
         y: TensorVariable | None = None,
     ) -> Terms:
-        inputs = {self.x: x, **{v.eps: eps for v, eps in zip(self.variables, noise, strict=True)}}
+        inputs = self.inputs(x, noise)
         if y is not None:
             inputs[self.y] = y
         layers = [self.q_y, *self.q_z1, self.z1, self.p_x, *self._auxiliary_layers()]

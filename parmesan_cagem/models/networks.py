@@ -160,6 +160,10 @@ class Model:
         """
         return [(rows * (self.classes if v.per_class and not given else 1), v.units) for v in self.variables]
 
+    def inputs(self, x: TensorVariable, noise: Sequence[TensorVariable]) -> dict[Any, TensorVariable]:
+        """What ``lasagne.layers.get_output`` is given: images, and the noise of every variable."""
+        return {self.x: x, **{v.eps: eps for v, eps in zip(self.variables, noise, strict=True)}}
+
     @property
     def routed(self) -> frozenset[Any]:
         """Parameters whose gradients are clipped by a norm of their own: those that only the cross-entropies reach."""

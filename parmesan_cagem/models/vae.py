@@ -92,7 +92,7 @@ class VAE(Model):
         statistics: Statistics,
         y: TensorVariable | None = None,
     ) -> Terms:
-        given = {self.x: x, **{v.eps: eps for v, eps in zip(self.variables, noise, strict=True)}}
+        given = self.inputs(x, noise)
         conditionals = self._conditionals()
         layers = [layer for sample, q, p in conditionals for layer in (sample, *q, *(p or ()))]
         logits, *outputs = get_output([self.p_x, *layers], given, statistics=statistics)
