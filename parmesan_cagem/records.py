@@ -36,6 +36,17 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     files.write_json(Path(path), _checked(record, Path(path).name))
 
 
+def require_run(folder: Path) -> None:
+    """Refuse what is no run's folder.
+
+    Raises
+    ------
+    UserError
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no run (no config.json); name a run's folder, as in results/runs/NAME")
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read and validate a record.
 

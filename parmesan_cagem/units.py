@@ -21,13 +21,12 @@ from scipy.special import logsumexp
 
 from parmesan_cagem.bounds import noise_widths, split_noise
 from parmesan_cagem.config import Experiment
+from parmesan_cagem.densities import HALF_LOG_2PI
 from parmesan_cagem.engines import Arrays, Engine
 from parmesan_cagem.models.networks import Model
 from parmesan_cagem.normalisation import RunningStatistics
 from parmesan_cagem.progress import Progress
-from parmesan_cagem.randomness import Purpose, noise
-
-LOG_2PI = float(np.log(2 * np.pi))
+from parmesan_cagem.randomness import Purpose, choose, noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +112,7 @@ def divergences(
     """
     count, classes, units = mu.shape
     kl = 0.5 * np.sum(np.exp(2 * log_sigma) + mu**2 - 1 - 2 * log_sigma, axis=2)  # (S, K)
-    cumulative = np.cumsum(q_y, axis=1)
-    y = (cumulative <= (uniform * cumulative[:, -1])[:, None]).sum(axis=1)  # (S,)
+    y = choose(q_y, uniform)  # (S,)
     every = np.arange(count)
     z = mu[every, y] + np.exp(log_sigma[every, y]) * eps  # (S, D)
     precision, shape = np.exp(-2 * log_sigma).reshape(-1, units), (count, count, classes)
@@ -123,9 +121,9 @@ def divergences(
     with np.errstate(divide="ignore"):  # a class that q excludes
         log_q_y = np.log(q_y)
     # (S of z, S, K)
-    each = -0.5 * squares.reshape(shape) - log_sigma.sum(axis=2) - 0.5 * units * LOG_2PI + log_q_y
+    each = -0.5 * squares.reshape(shape) - log_sigma.sum(axis=2) - units * HALF_LOG_2PI + log_q_y
     components = logsumexp(each, axis=2)  # (S, S): log sum_y q(y|s) q(z|s,y), the draw s last
-    log_p = -0.5 * (z**2).sum(axis=1) - 0.5 * units * LOG_2PI  # (S,)
+    log_p = -0.5 * (z**2).sum(axis=1) - units * HALF_LOG_2PI  # (S,)
     upper = logsumexp(components, axis=1) - np.log(count) - log_p
     others = np.where(np.eye(count, dtype=bool), -np.inf, components)
     lower = logsumexp(others, axis=1) - np.log(count - 1) - log_p

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from parmesan_cagem import view_functions as functions
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.randomness import Purpose, generator, noise
+from parmesan_cagem.randomness import Purpose, choose, generator, noise
 from parmesan_cagem.trained import Trained
 
 Images = NDArray[np.float32]
@@ -58,7 +58,7 @@ def latents(
     x, y = images.astype(np.float32), None
     if trained.model.q_y is not None:
         before = [e for e, v in zip(eps, trained.model.variables, strict=True) if not v.per_class]
-        y = _choose(functions.in_blocks(functions.class_encoder(trained, engine), x, *before)[0], uniform)
+        y = choose(functions.in_blocks(functions.class_encoder(trained, engine), x, *before)[0], uniform)
     z = functions.in_blocks(functions.encoder(trained, engine), x, *_classes_given(trained, y), *eps)[:-1]
     return Latents(dict(zip((v.name for v in trained.model.variables), z, strict=True)), y)
 
@@ -110,7 +110,7 @@ def mesh(
     uniform = draws.random(len(points))
     eps = draws.standard_normal((len(points), trained.experiment.z1_dim), dtype=np.float32)
     if isinstance(classes, str):
-        y = _choose(functions.in_blocks(functions.classes(trained, engine), points)[0], uniform)
+        y = choose(functions.in_blocks(functions.classes(trained, engine), points)[0], uniform)
     else:
         clusters = trained.experiment.clusters
         y = np.broadcast_to(np.asarray(classes, dtype=np.int64), (len(points),))
@@ -135,7 +135,7 @@ def samples(trained: Trained, engine: Engine, count: int, seed: int) -> Images:
         p_y = np.ones((count, model.classes), dtype=np.float32)
         if trained.experiment.model == "cagem":
             (p_y,) = functions.in_blocks(functions.classes(trained, engine), highest)
-        y = _choose(p_y, uniform)
+        y = choose(p_y, uniform)
     eps = [draws.standard_normal((count, v.units), dtype=np.float32) for v in reversed(lower)][::-1]
     return functions.in_blocks(functions.decoder(trained, engine), *_classes_given(trained, y), *eps, highest)[0]
 
@@ -155,7 +155,7 @@ def reconstructions(trained: Trained, engine: Engine, images: NDArray[np.uint8],
 
     eps = normal(per_class=False)
     if model.q_y is not None:
-        y = _choose(
+        y = choose(
             functions.in_blocks(functions.class_encoder(trained, engine), x, *eps.values())[0], draws.random(len(x))
         )
     eps |= normal(per_class=True)
@@ -180,12 +180,6 @@ def plane(z2_low: ArrayLike, z2_high: ArrayLike, side: int) -> NDArray[np.float3
     across, up = np.linspace(low[0], high[0], side), np.linspace(high[1], low[1], side)
     first, second = np.meshgrid(across, up)
     return np.stack([first.ravel(), second.ravel()], axis=1).astype(np.float32)
-
-
-def _choose(probabilities: NDArray[np.floating], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Classes drawn by inverting cumulative sums: (N, K), (N,) in [0, 1) -> (N,)."""
-    cumulative = np.cumsum(probabilities, axis=1, dtype=np.float64)
-    return (cumulative <= (uniform * cumulative[:, -1])[:, None]).sum(axis=1)
 
 
 def _classes_given(trained: Trained, y: NDArray[np.int64] | None) -> list[NDArray[np.float32]]:

@@ -11,6 +11,7 @@ import toy
 from convergence import IMAGES, SAMPLES, assert_converged, broad, standard
 from scipy.integrate import trapezoid
 from scipy.stats import norm
+from toy_step import slopes
 
 from parmesan_cagem import models, objectives
 from parmesan_cagem.normalisation import BatchStatistics, RunningStatistics
@@ -91,6 +92,27 @@ def test_every_term(kind, layers):
     for name, (log_p, log_q, _, _) in latents.items():
         part = f"KL_{top}_sampled" if name == top else f"KL_{name}"
         assert values["part", part] == pytest.approx(log_q - log_p, **EXACT), name
+
+
+def test_gradients_of_f_equal_finite_differences():
+    with toy.precision("float64"):
+        built = avae_oracle.model(layers=2)
+        x, noise = avae_oracle.draws(built, COUNT)
+        inputs = {T.matrix(): value for value in (x, *noise.values())}
+        x_in, *eps = inputs
+        trained = built.params(trainable=True)
+        terms = built.terms(x_in, eps, BatchStatistics())
+        gradients = T.grad(T.mean(objectives.bound(terms, 0.7)), trained)
+        found = toy.compute(dict(zip([p.name for p in trained], gradients, strict=True)), inputs)
+
+    def f(weights):
+        p_x, latents = avae_oracle.Oracle(built.experiment, weights).forward(x, noise, "batch")
+        return {"F": (p_x + 0.7 * sum(log_p - log_q for log_p, log_q, _, _ in latents.values())).mean()}
+
+    for name, gradient in found.items():
+        for place, slope in slopes(f, toy.weights_of(built), name, entries=6).items():
+            assert gradient[place] == pytest.approx(slope["F"], rel=1e-4, abs=1e-7), (name, place)
+        assert np.abs(gradient).max() > 1e-6, name
 
 
 def test_generate_draws_each_z_given_the_one_above_and_no_a():

@@ -47,7 +47,7 @@ def test_a_run(name, tmp_path):
     assert (tmp_path / "run" / "samples.png").stat().st_size > 500
 
 
-@pytest.mark.parametrize("name", ["adgm", "avae"])
+@pytest.mark.parametrize("name", ["adgm", "sdgm", "m2", "avae"])
 def test_a_resumed_run_is_the_run_without_a_break(name, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(whole, *RUNS[name], "--epochs", "2")

@@ -99,5 +99,5 @@ def test_a_record_of_another_epoch_is_refused(runs):
 def test_no_run_is_one_line(tmp_path):
     status, _, told = called("cagem", "units", tmp_path / "none")
     assert status == 2
-    assert "no record" in told
+    assert "no run (no config.json)" in told
     assert len(told.splitlines()) == 1

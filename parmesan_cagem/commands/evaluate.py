@@ -6,9 +6,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from parmesan_cagem import arguments, engines
+from parmesan_cagem import arguments, engines, records
 from parmesan_cagem.config import Experiment
-from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals
 
 HELP = "evaluate a run's checkpoint and write its record; interrupted, it goes on where it stood"
@@ -35,8 +34,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     UserError
         There is no such run, its data differ from those at hand, or a flag does not fit.
     """
-    if not (args.run / "config.json").is_file():
-        raise UserError(f"{args.run}: no run (no config.json); name a run's folder, as in results/runs/NAME")
+    records.require_run(args.run)
     given = {name: value for name, value in vars(args).items() if name in {field.name for field in FIELDS}}
     # Theano takes seconds to import.
     from parmesan_cagem import recording, trained

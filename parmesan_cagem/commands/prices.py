@@ -77,8 +77,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
 
 
 def _record(run: Path) -> tuple[dict[str, Any], Experiment]:
-    if not (run / "config.json").is_file():
-        raise UserError(f"{run}: no run (no config.json); name a run's folder, as in results/runs/NAME")
+    records.require_run(run)
     if not (run / "record.json").exists():
         raise UserError(f"{run}: no record, and prices need its F_1 and F_k; `cagem evaluate {run}` writes it")
     record = records.read(run / "record.json")

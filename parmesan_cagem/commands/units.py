@@ -63,6 +63,7 @@ def _record(folder: Path) -> dict[str, Any]:
     """The record of a run that can be measured: what is found here is not found after minutes of work."""
     from parmesan_cagem import checkpoint  # h5py, which no other command's start should wait for
 
+    records.require_run(folder)
     if not (folder / "record.json").is_file():
         raise UserError(f"{folder}: no record; `cagem evaluate {folder}` writes it")
     record = records.read(folder / "record.json")
