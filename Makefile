@@ -1,7 +1,8 @@
-# Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything) and .venv-modern (NumPy 2,
-# the newest JAX: what needs no C code of Theano's). `make help` lists what can be done with them.
+# Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything), .venv-modern (NumPy 2, the
+# newest JAX: what needs no C code of Theano's) and .venv-workflow (Snakemake). `make help` lists what can be done.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
-# ARGS (extra flags for demo, test, test-slow, test-browser, modern-test, bench, bench-models, units, gpu, lock).
+# ARGS (extra flags for demo, test, test-slow, test-browser, test-workflow, modern-test, bench, bench-models, units,
+# tables, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -14,6 +15,8 @@ ARGS ?=
 UV ?= uv
 
 BIN := .venv/bin
+WORKFLOW_BIN := .venv-workflow/bin
+WORKFLOW_LOCKS := requirements/build.lock requirements/workflow.lock
 LOCKS := requirements/build.lock requirements/archive.lock requirements/dev.lock
 MODERN_BIN := .venv-modern/bin
 MODERN_LOCKS := requirements/build.lock requirements/modern.lock requirements/modern-data.lock
@@ -22,7 +25,8 @@ QUIET ?= -qq
 PIP_INSTALL := python -m pip install $(QUIET) --no-input --disable-pip-version-check
 PIP := $(BIN)/$(PIP_INSTALL)
 MODERN_PIP := $(MODERN_BIN)/$(PIP_INSTALL)
-PIP_FAILED := { echo "setup: pip failed (no network?). All that it says: make $(if $(findstring modern,$@),modern,setup) QUIET=" >&2; exit 1; }
+WORKFLOW_PIP := $(WORKFLOW_BIN)/$(PIP_INSTALL)
+PIP_FAILED = { echo "setup: pip failed (no network?). All that it says: make $(or $(findstring modern,$@),$(findstring workflow,$@),setup) QUIET=" >&2; exit 1; }
 # One file per worker: a test file compiles its Theano functions once. Two workers suit two cores; the last -n wins.
 # One BLAS thread each: two workers with two threads each would spend their time waiting for one another.
 PYTEST_ARGS := -m pytest -n 2 --dist loadfile
@@ -60,6 +64,25 @@ modern: .venv-modern/.installed ## make .venv-modern: NumPy 2, newest JAX, Pytho
 .PHONY: modern-test
 modern-test: .venv-modern/.installed ## the quick tests there; those of engine c skip
 	OPENBLAS_NUM_THREADS=1 $(MODERN_BIN)/python $(PYTEST_ARGS) $(ARGS)
+
+# Every run of a grid that is missing, then tables, figures and report: on this machine, or on a cluster by another PROFILE.
+# What was killed goes on; what is done stays. CONFIG changes settings of workflow/config.yaml (CONFIG="gpu=true").
+PRESET ?= short
+GRID ?= workflow/paper.yaml
+PROFILE ?= workflow/profiles/local
+CONFIG ?=
+.PHONY: tables
+tables: .venv/.installed .venv-workflow/.installed ## run what is missing of the paper's grid, make its tables (PRESET=short, GRID=..., PROFILE=workflow/profiles/slurm)
+	$(BIN)/cagem plan $(GRID) --preset $(PRESET)
+	$(WORKFLOW_BIN)/snakemake --snakefile workflow/Snakefile --profile $(PROFILE) \
+	    --config preset=$(PRESET) grid=$(GRID) $(CONFIG) $(if $(ARGS),-- $(ARGS))
+
+.PHONY: workflow
+workflow: .venv-workflow/.installed ## make .venv-workflow: Snakemake and its Slurm executor
+
+.PHONY: test-workflow
+test-workflow: .venv/.installed .venv-workflow/.installed ## the reduced grid through Snakemake, and through Slurm where one is up
+	$(BIN)/python -m pytest -m workflow tests/test_workflow.py --timeout 1800 $(ARGS)
 
 # On a machine with an NVIDIA GPU; GPU_PYTHON is the one whose JAX knows it. ARGS has the rest: --data-dir, --carried, --out.
 GPU_PYTHON ?= python3
@@ -109,7 +132,7 @@ lock: ## rewrite requirements/*.lock from *.in with uv (ARGS=--upgrade takes new
 
 .PHONY: clean
 clean: ## remove both environments and every cache; results stay
-	rm -rf .venv .venv-modern build dist parmesan_cagem.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-modern .venv-workflow .snakemake build dist parmesan_cagem.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Runs before every target that uses .venv, and rebuilds nothing: Theano wants g++ and Python.h at run time too.
@@ -158,4 +181,13 @@ modern-prerequisites:
 .venv-modern/.installed: .venv-modern/.locked pyproject.toml | modern-prerequisites
 	@echo "modern 5/5: parmesan_cagem"
 	@$(MODERN_PIP) --no-deps --no-build-isolation -e . || $(PIP_FAILED)
+	@touch $@
+
+.venv-workflow/.installed: $(WORKFLOW_LOCKS) | prerequisites
+	@echo "workflow 1/3: .venv-workflow"
+	@$$(tools/check-prerequisites $(PYTHON)) -m venv --clear .venv-workflow
+	@echo "workflow 2/3: what builds a dependency (build.lock)"
+	@$(WORKFLOW_PIP) --require-hashes -r requirements/build.lock || $(PIP_FAILED)
+	@echo "workflow 3/3: Snakemake (workflow.lock)"
+	@$(WORKFLOW_PIP) --no-build-isolation --require-hashes -r requirements/workflow.lock || $(PIP_FAILED)
 	@touch $@
