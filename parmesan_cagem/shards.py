@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -180,17 +179,6 @@ class _Nothing:
         )
 
     steps = function
-
-
-def is_file_of_shard(name: str) -> bool:
-    """Whether a file of that name in a run's folder holds a shard, complete or not.
-
-    Examples
-    --------
-    >>> [is_file_of_shard(f"evaluation.{it}h5") for it in ("shard-1-of-3.", "shard-1-of-3.partial.", "")]
-    [True, True, False]
-    """
-    return re.fullmatch(r"evaluation\.shard-\d+-of-\d+(\.partial)?\.h5", name) is not None
 
 
 def _require_all(shards: Sequence[Shard], command: Command) -> None:
