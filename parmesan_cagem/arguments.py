@@ -27,6 +27,8 @@ class Job:
     resume, quiet : bool
     unverified : bool
         Accept a data file of unknown content; the record says so.
+    train_only : bool
+        Stop before the evaluation.
     """
 
     data_dir: Path | None
@@ -34,6 +36,7 @@ class Job:
     resume: bool
     quiet: bool
     unverified: bool = False
+    train_only: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,11 +58,13 @@ def parse(arguments: Sequence[str], dataset: str, prog: str) -> tuple[Experiment
     preset = given.pop("preset", "paper")
     data_dir, out, name = given.pop("data_dir"), given.pop("out"), given.pop("name", None)
     resume, quiet, unverified = given.pop("resume"), given.pop("no_progress"), given.pop("unverified_data", False)
+    if_begun, train_only = given.pop("resume_if_begun"), given.pop("train_only")
     experiment = config.experiment(preset, dataset=dataset, **given)
     folder = out / (name or default_name(experiment))
     if resume and not name and not folder.exists():
         folder = _nearest(folder, experiment)
-    return experiment, Job(data_dir, folder, resume, quiet, unverified)
+    resume = resume or (if_begun and (folder / "config.json").is_file())
+    return experiment, Job(data_dir, folder, resume, quiet, unverified, train_only)
 
 
 def default_name(e: Experiment) -> str:
@@ -120,6 +125,15 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
         "--name", type=_folder_name, metavar="NAME", help="name of the run's folder (default: from the settings)"
     )
     parser.add_argument("--resume", action="store_true", default=False, help="go on with the run of that folder")
+    parser.add_argument(
+        "--resume-if-begun",
+        action="store_true",
+        default=False,
+        help="begin the run, or go on with it if it was begun: one command for every attempt",
+    )
+    parser.add_argument(
+        "--train-only", action="store_true", default=False, help="stop before the evaluation: cagem evaluate does it"
+    )
     parser.add_argument("--no-progress", action="store_true", default=False, help="print results only")
     return parser
 

@@ -86,8 +86,16 @@ def read_json(path: Path, fix: str) -> dict[str, Any]:
     return value
 
 
-def lock(path: Path) -> int:
+def lock(path: Path, what: str = "", otherwise: str = "give another --name") -> int:
     """Lock the file at ``path`` for this process; it then tells PID and host.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What the lock stands for, for the refusal; the folder, when empty.
+    otherwise : str
+        What somebody refused can do besides waiting.
 
     Returns
     -------
@@ -108,7 +116,7 @@ def lock(path: Path) -> int:
         owner = " ".join(os.pread(descriptor, 300, 0).decode(errors="replace").split())
         os.close(descriptor)
         raise UserError(
-            f"{path.parent} is in use by {owner or 'another process'}; wait for it, stop it, or give another --name"
+            f"{what or path.parent} is in use by {owner or 'another process'}; wait for it, stop it, or {otherwise}"
         ) from None
     except OSError as error:
         warnings.warn(f"{path}: no locks here ({cause(error)}); start one run at a time", stacklevel=2)

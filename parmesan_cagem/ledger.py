@@ -34,6 +34,13 @@ class Table:
         self.seconds: NDArray[np.float64] = np.zeros(rows)
         self._ledger = ledger
 
+    def grow(self, rows: int) -> None:
+        """Have at least so many rows."""
+        more = rows - len(self.done)
+        if more > 0:
+            self.values = np.pad(self.values, ((0, more), (0, 0)))
+            self.done, self.seconds = np.pad(self.done, (0, more)), np.pad(self.seconds, (0, more))
+
     def put(self, places: NDArray[np.int64], values: ArrayLike, seconds: float) -> None:
         """Fill the rows at ``places``, which took ``seconds`` together."""
         self.values[places], self.done[places], self.seconds[places] = values, True, seconds / len(places)
@@ -51,8 +58,8 @@ class Ledger:
     identity : mapping
         What the numbers follow from, besides what a table's name says: weights, data, engine, source. A file with
         another identity is stale; the next save replaces it.
-    device : str
-        Of this process.
+    device : str or None
+        Of this process; None where it computes nothing: neither its device nor its memory counts.
 
     Attributes
     ----------
@@ -60,24 +67,61 @@ class Ledger:
         Why a file that was there could not be used.
     devices : list of str
         All that numbers in it were computed on, this process's last.
+    identity : dict
     """
 
-    def __init__(self, path: Path | None = None, identity: Mapping[str, Any] | None = None, device: str = "") -> None:
-        self._path, self._identity = path, dict(identity or {})
+    def __init__(
+        self, path: Path | None = None, identity: Mapping[str, Any] | None = None, device: str | None = ""
+    ) -> None:
+        self._path, self.identity, self._computes = path, dict(identity or {}), device is not None
         self._arrays: dict[str, np.ndarray] = {}
         self._tables: dict[str, Table] = {}
         self._saved = time.monotonic()
         self.warning: str | None = None
-        self.devices = [device]
+        self.devices: list[str] = []
         self._peak = 0
         if path is not None and path.exists():
             try:
-                arrays, facts = sealed.decode(sealed.read(path))
-                if facts.get("identity") == self._identity:
-                    self._arrays, self._peak = arrays, facts.get("peak_memory_bytes", 0)  # older files lack it
-                    self.devices = [*(one for one in facts["devices"] if one != device), device]
+                kept = Ledger.read(path)
+                if kept.identity == self.identity:
+                    self._arrays, self._peak, self.devices = kept._arrays, kept._peak, kept.devices
             except sealed.Damaged as reason:
                 self.warning = f"{path} {reason}; the evaluation begins anew"
+        if device is not None:
+            self.devices = [*(one for one in self.devices if one != device), device]
+
+    @classmethod
+    def read(cls, path: Path) -> Ledger:
+        """What the file at ``path`` holds, in memory.
+
+        Raises
+        ------
+        Damaged
+        """
+        arrays, facts = sealed.decode(sealed.read(path))
+        if not isinstance(facts.get("identity"), dict) or not isinstance(facts.get("devices"), list):
+            raise sealed.Damaged("holds no evaluation")
+        ledger = cls(identity=facts["identity"], device=None)
+        ledger._arrays, ledger.devices = arrays, facts["devices"]
+        ledger._peak = facts.get("peak_memory_bytes", 0)  # older files lack it
+        return ledger
+
+    def absorb(self, other: Ledger) -> None:
+        """Take over the rows that another ledger has filled, its arrays, devices and memory."""
+        other._gather()
+        for name in [key.removesuffix("/done") for key in other._arrays if key.endswith("/done")]:
+            values = other._arrays.get(f"{name}/values")
+            if values is None or values.ndim != 2:  # rows that count as missing
+                continue
+            theirs = other.table(name, 0, values.shape[1])
+            ours = self.table(name, len(theirs.done), values.shape[1])
+            filled = np.flatnonzero(theirs.done)
+            for part in _PARTS:
+                getattr(ours, part)[filled] = getattr(theirs, part)[filled]
+        rows = tuple(f"/{part}" for part in _PARTS)
+        self._arrays.update({name: array for name, array in other._arrays.items() if not name.endswith(rows)})
+        self.devices = [*self.devices, *(one for one in other.devices if one not in self.devices)]
+        self._peak = max(self._peak, other._peak)
 
     def table(self, name: str, rows: int, columns: int) -> Table:
         """The table of that name, with the rows that an earlier evaluation filled; the same object every time."""
@@ -88,6 +132,7 @@ class Ledger:
             for part, old in zip(_PARTS, kept, strict=True):
                 if fits and old is not None:
                     getattr(table, part)[: len(old)] = old
+        self._tables[name].grow(rows)
         return self._tables[name]
 
     def kept(self, name: str) -> np.ndarray | None:
@@ -101,7 +146,7 @@ class Ledger:
 
     def peak_memory_bytes(self) -> int:
         """Largest resident memory of all the processes that numbers in it took."""
-        return max(self._peak, provenance.peak_memory_bytes())
+        return max(self._peak, provenance.peak_memory_bytes() if self._computes else 0)
 
     def tick(self) -> None:
         """Save now and then."""
@@ -119,11 +164,14 @@ class Ledger:
         self._saved = time.monotonic()
         if self._path is None:
             return
-        for name, table in self._tables.items():
-            self._arrays.update({f"{name}/{part}": getattr(table, part) for part in _PARTS})
-        facts = {"identity": self._identity, "devices": self.devices, "peak_memory_bytes": self.peak_memory_bytes()}
+        self._gather()
+        facts = {"identity": self.identity, "devices": self.devices, "peak_memory_bytes": self.peak_memory_bytes()}
         body = sealed.encode(self._arrays, facts)
         files.write_atomically(self._path, sealed.seal(body) + body)
+
+    def _gather(self) -> None:
+        for name, table in self._tables.items():
+            self._arrays.update({f"{name}/{part}": getattr(table, part) for part in _PARTS})
 
     def __enter__(self) -> Ledger:
         return self

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ FORMAT = 1
 MIB = 1 << 20
 FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json", "prices.json")
 LEDGER = "evaluation.h5"  # of an evaluation that was cut off; otherwise the record has all that counts
+SHARD = re.compile(r"evaluation\.shard-\d+-of-\d+(\.partial)?\.h5", re.ASCII)  # the same, of a part that is not merged
 
 _MAGIC = b"parmesan_cagem pack 1\n"
 _MOMENTS = ("adam/m/", "adam/v/")
@@ -136,12 +138,15 @@ def _is_finished(run: Path) -> bool:
     return bool(record.get("epochs", 0) >= config.get("epochs", 0))
 
 
-def _is_evaluating(run: Path) -> bool:
-    """Whether the ledger holds more than the record: an evaluation writes the record last."""
-    ledger, record = run / LEDGER, run / "record.json"
-    if not ledger.is_file():
-        return False
-    return not record.is_file() or ledger.stat().st_mtime_ns > record.stat().st_mtime_ns
+def _unrecorded(run: Path) -> list[str]:
+    """Files of an evaluation, shards too, that hold more than the record: it is written after what it was made of."""
+    record = run / "record.json"
+    since = record.stat().st_mtime_ns if record.is_file() else -1
+    return sorted(path.name for path in run.iterdir() if _is_ledger(path.name) and path.stat().st_mtime_ns > since)
+
+
+def _is_ledger(name: str) -> bool:
+    return name == LEDGER or SHARD.fullmatch(name) is not None
 
 
 def _member(run: Path, kind: str, data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -150,7 +155,7 @@ def _member(run: Path, kind: str, data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _files_of(run: Path) -> bytes:
-    names = (*FILES, LEDGER) if _is_evaluating(run) else FILES
+    names = (*FILES, *_unrecorded(run))
     found = {name: (run / name).read_bytes() for name in names if (run / name).is_file()}
     return json.dumps({name: len(data) for name, data in found.items()}).encode() + b"\n" + b"".join(found.values())
 
@@ -239,8 +244,10 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
             raise UserError(f"{folder}: another run has this name; unpack into another folder")
         there = (finished, *((saved[1]["epoch"], saved[1]["step"]) if saved else (0, 0)))
         if there <= here:
-            if there == here and LEDGER in contents and not (folder / LEDGER).exists():
-                files.write_atomically(folder / LEDGER, contents[LEDGER])
+            lacking = [name for name in contents if _is_ledger(name) and not (folder / name).exists()]
+            if there == here and lacking:
+                for name in lacking:
+                    files.write_atomically(folder / name, contents[name])
                 return f"{folder.name}: kept as it is, with the pack's part of an evaluation"
             return f"{folder.name}: kept as it is: the pack has come no further"
     folder.mkdir(parents=True, exist_ok=True)
@@ -252,7 +259,7 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
             attributes["log_size"] = len(log)
         contents["log.jsonl"] = log
         checkpoint.save(folder, arrays, attributes)
-    for name in (*FILES, LEDGER):
+    for name in (*FILES, *filter(_is_ledger, contents)):
         if name in contents:
             files.write_atomically(folder / name, contents[name])
     if finished:

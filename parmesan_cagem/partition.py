@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,15 @@ def evaluated(dataset: Dataset, e: Experiment) -> NDArray[np.int64]:
         ``eval_images`` is more than there are.
     """
     return stratified_subset(dataset.test_labels, e.eval_images or len(dataset.test_labels), e.eval_seed)
+
+
+def lineage(e: Experiment, dataset: Dataset, parts: Partition) -> dict[str, Any]:
+    """What a checkpoint must share with the run that resumes from it."""
+    return {
+        "training_hash": e.training_hash(),
+        "data_sha256": dataset.sha256,
+        "labelled_sha256": parts.labelled_sha256,
+    }
 
 
 def partition(dataset: Dataset, e: Experiment) -> Partition:

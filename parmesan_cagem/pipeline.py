@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from parmesan_cagem import arguments, engines, files, provenance
+from parmesan_cagem import arguments, checkpoint, engines, files, provenance
 from parmesan_cagem.arguments import Job
 from parmesan_cagem.config import LATER, MAY_CHANGE, Experiment
-from parmesan_cagem.data import load
+from parmesan_cagem.data import Dataset, load
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.partition import evaluated, partition
+from parmesan_cagem.partition import Partition, evaluated, lineage, partition
 from parmesan_cagem.report.row import table_row
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
@@ -38,8 +40,8 @@ def main(dataset: str, argv: Sequence[str] | None = None, prog: str = "run") -> 
     return 0
 
 
-def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
-    """Train (or go on training), evaluate, write the record; returns it.
+def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
+    """Train (or go on training), evaluate, write the record; returns it (None with ``train_only``).
 
     Raises
     ------
@@ -55,13 +57,16 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
     else:
         opened = RunFolder.create(job.folder, settings)
     with opened as folder:
+        files.write_json(
+            folder.path / "labels.json", {"indices": parts.labelled.tolist(), "sha256": parts.labelled_sha256}
+        )
+        if job.train_only and _is_trained(folder, e, data, parts):
+            print(_evaluated_by(folder, e))
+            return None
         # Theano takes seconds to import: not before the user's mistakes are found.
         from parmesan_cagem import models, recording, trained
         from parmesan_cagem.training import Trainer
 
-        files.write_json(
-            folder.path / "labels.json", {"indices": parts.labelled.tolist(), "sha256": parts.labelled_sha256}
-        )
         _say(job, f"{arguments.title(e.model, e.labels)} on {e.dataset}: {data.source}; {folder.path}")
         _say(job, "versions: " + ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))
         engine = engines.get(e.engine, e.devices, e.precision)
@@ -72,10 +77,32 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any]:
         for warning in trainer.restore() if job.resume else ():
             print(warning, file=sys.stderr)
         trainer.run()
+        if job.train_only:
+            print(_evaluated_by(folder, e))
+            return None
         record = recording.finish(folder, trained.load(folder.path), e, data, parts, engine, job.quiet)
     recording.print_results(record, folder)
     print(table_row(record))
     return record
+
+
+def _is_trained(folder: RunFolder, e: Experiment, data: Dataset, parts: Partition) -> bool:
+    """Whether nothing is left to train; what does not fit is the trainer's to refuse."""
+    if not checkpoint.exists(folder.path):
+        return False
+    facts = checkpoint.load(folder.path).attributes
+    known = {**lineage(e, data, parts), "epoch": e.epochs, "step": 0}
+    return all(key in facts and facts[key] == value for key, value in known.items())
+
+
+def _evaluated_by(folder: RunFolder, e: Experiment) -> str:
+    """The command, with the settings that a checkpoint of before they were changed does not know."""
+    trained = {**LATER, **checkpoint.load(folder.path).attributes["config"]}
+    words = ["cagem", "evaluate", str(folder.path)]
+    for field in dataclasses.fields(Experiment):
+        if field.metadata["role"] == "evaluation" and trained.get(field.name) != getattr(e, field.name):
+            words += ["--" + field.name.replace("_", "-"), str(getattr(e, field.name))]
+    return f"trained    {e.epochs} epochs; evaluate with: {shlex.join(words)}"
 
 
 def _say(job: Job, line: str) -> None:

@@ -33,6 +33,7 @@ def finish(
     parts: Partition,
     engine: Engine,
     quiet: bool,
+    ledger: Ledger | None = None,
 ) -> dict[str, Any]:
     """Evaluate, write the record and the samples.
 
@@ -42,6 +43,8 @@ def finish(
     ----------
     e : Experiment
         As ``trained.experiment``, but for what may change: the run's length and its evaluation.
+    ledger : Ledger, optional
+        Holds the results already, and stands in for the run's own.
 
     Returns
     -------
@@ -57,10 +60,7 @@ def finish(
     """
     training = _provenance(folder)
     now = provenance.of(engine)
-    # Numbers of another source, engine or precision are not these: only a device may change on the way.
-    source = {"engine": engine.name, "precision": engine.precision, "git": now["git"]}
-    identity = {"weights": trained.sha256, "data": data.sha256, **source}
-    with Ledger(folder.path / LEDGER, identity, now["device"]) as ledger:
+    with ledger or Ledger(folder.path / LEDGER, identity(trained, data, engine, now["git"]), now["device"]) as ledger:
         if ledger.warning:
             print(ledger.warning, file=sys.stderr)
         result = evaluation.evaluate(trained.model, e, data, parts, engine, quiet, ledger)
@@ -77,6 +77,12 @@ def finish(
     records.write(folder.record_path, record)
     save_grid(samples(trained.model, engine, 10, e.eval_seed), folder.path / SAMPLES)
     return record
+
+
+def identity(trained: Trained, data: Dataset, engine: Engine, git: dict[str, Any]) -> dict[str, Any]:
+    """What results follow from, besides the protocol: others are not these. Only a device may change on the way."""
+    source = {"engine": engine.name, "precision": engine.precision, "git": git}
+    return {"weights": trained.sha256, "data": data.sha256, **source}
 
 
 def training_fields(

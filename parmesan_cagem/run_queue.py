@@ -78,10 +78,11 @@ def read(path: Path, out: Path, data_dir: Path | None = None) -> list[Entry]:
         script, *flags = words
         if script not in SCRIPTS:
             raise UserError(f"{where}: {script}: begin with {' or '.join(SCRIPTS)}")
-        if {flag.partition("=")[0] for flag in flags} & {"--resume", "--out", "--data-dir", "--help", "-h"}:
+        own = {"--resume", "--resume-if-begun", "--train-only", "--out", "--data-dir", "--help", "-h"}
+        if {flag.partition("=")[0] for flag in flags} & own:
             raise UserError(
-                f"{where}: a line trains one run, and the queue gives --resume, --out and --data-dir; leave them "
-                f"(and --help) out"
+                f"{where}: a line trains one run to its record, and the queue gives --resume, --out and --data-dir; "
+                f"leave them (and --resume-if-begun, --train-only, --help) out"
             )
         flags += ["--out", str(out), *(["--data-dir", str(data_dir)] if data_dir else [])]
         try:

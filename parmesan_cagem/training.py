@@ -21,7 +21,7 @@ from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.models.networks import Model
 from parmesan_cagem.monitor import compile_monitor
-from parmesan_cagem.partition import Partition
+from parmesan_cagem.partition import Partition, lineage
 from parmesan_cagem.progress import Progress
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals, Stopped
@@ -146,7 +146,7 @@ class Trainer:
                     f"evaluated again but not trained further; give --epochs {facts.get('epoch', 0)}"
                 )
             shapes = {name: shape for name, shape in shapes.items() if not name.startswith(("adam/m/", "adam/v/"))}
-        for key, now in self._identity().items():
+        for key, now in lineage(self.e, self.dataset, self.partition).items():
             if facts.get(key) != now:
                 raise UserError(f"--resume: {saved.path} was made with another {key}; use another --name for a new run")
         arrays_fit = all(name in saved.arrays and saved.arrays[name].shape == shape for name, shape in shapes.items())
@@ -174,7 +174,8 @@ class Trainer:
         self.position.peak_memory_bytes = self.peak_memory_bytes()
         now = {**{name: getattr(self.position, name) for name in POSITION}, "log_size": self.folder.log_size()}
         now["notes"] = list(self.position.notes)
-        checkpoint.save(self.folder.path, arrays, {**self._identity(), **now, "config": self.e.to_dict()})
+        facts = {**lineage(self.e, self.dataset, self.partition), **now, "config": self.e.to_dict()}
+        checkpoint.save(self.folder.path, arrays, facts)
 
     def run(self) -> None:
         """Train up to ``experiment.epochs``.
@@ -307,11 +308,3 @@ class Trainer:
         if self.position.sums is None:
             self.position.sums = np.zeros(sum(self._sizes.values()))
         return self.position.sums
-
-    def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must share with the run that resumes from it."""
-        return {
-            "training_hash": self.e.training_hash(),
-            "data_sha256": self.dataset.sha256,
-            "labelled_sha256": self.partition.labelled_sha256,
-        }

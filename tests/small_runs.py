@@ -10,6 +10,7 @@ import pytest
 from parmesan_cagem import cli, pipeline
 from parmesan_cagem.data import Dataset, load
 from parmesan_cagem.engines.theano_c import TheanoC
+from parmesan_cagem.signals import Stopped
 
 RUN = [
     *("--preset", "smoke", "--epochs", "1", "--wide", "6", "--narrow", "5", "--z1-dim", "3", "--z2-dim", "2"),
@@ -66,3 +67,28 @@ def train(out, *flags):
     status, printed, _ = called("run_mnist.py", *RUN, *flags, "--out", out)
     assert status == 0
     return printed
+
+
+class Counting:
+    """An engine that counts calls and is told to stop at one of them."""
+
+    name, precision, rows_per_call = "c", "float32", 40
+
+    def __init__(self, stop_at=10**9, device="a toy"):
+        self.calls, self.stop_at, self.device = 0, stop_at, device
+
+    def function(self, inputs, outputs, name):
+        call = TheanoC(mode="FAST_COMPILE").function(inputs, outputs, name)
+
+        def counted(*values):
+            self.calls += 1
+            if self.calls == self.stop_at:
+                raise Stopped(15)
+            return call(*values)
+
+        return counted
+
+
+def without_times(record):
+    record["eval"] = {k: v for k, v in record["eval"].items() if k not in ("finished", "seconds", "peak_memory_bytes")}
+    return record

@@ -6,11 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
-from small_runs import called, digits, train
+from small_runs import Counting, called, digits, train, without_times
 
 from parmesan_cagem import checkpoint, records
-from parmesan_cagem.engines.theano_c import TheanoC
-from parmesan_cagem.signals import Stopped
 
 
 @pytest.fixture(scope="module")
@@ -23,31 +21,6 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def run(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run")
-
-
-class Counting:
-    """An engine that counts calls and is told to stop at one of them."""
-
-    name, precision, device, rows_per_call = "c", "float32", "a toy", 40
-
-    def __init__(self, stop_at=10**9):
-        self.calls, self.stop_at = 0, stop_at
-
-    def function(self, inputs, outputs, name):
-        call = TheanoC(mode="FAST_COMPILE").function(inputs, outputs, name)
-
-        def counted(*values):
-            self.calls += 1
-            if self.calls == self.stop_at:
-                raise Stopped(15)
-            return call(*values)
-
-        return counted
-
-
-def without_times(record):
-    record["eval"] = {k: v for k, v in record["eval"].items() if k not in ("finished", "seconds", "peak_memory_bytes")}
-    return record
 
 
 def test_the_same_protocol_gives_the_same_record_without_computing_it(run):

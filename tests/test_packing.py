@@ -13,6 +13,7 @@ from parmesan_cagem.config import experiment
 from parmesan_cagem.errors import UserError
 
 PICTURE = bytes(range(256)) * 4
+WORK = ["evaluation.h5", "evaluation.shard-2-of-3.h5", "evaluation.shard-2-of-3.partial.h5"]  # of an evaluation
 
 
 def make_run(folder, epoch=3, finished=False, size=(7, 5), seed=0, **changes):
@@ -92,29 +93,34 @@ def test_a_record_of_a_shorter_run_does_not_make_a_longer_one_finished(tmp_path)
     [(None, True), (-10, True), (10, False)],
     ids=["no record", "older record", "newer record"],
 )
-def test_an_evaluation_that_was_cut_off_travels_and_a_finished_one_has_its_record(tmp_path, record_of, travels):
+@pytest.mark.parametrize("name", WORK)
+def test_an_evaluation_that_was_cut_off_travels_and_a_finished_one_has_its_record(tmp_path, name, record_of, travels):
     run = make_run(tmp_path / "runs" / "a", finished=record_of is not None)
-    (run / "evaluation.h5").write_bytes(PICTURE)
+    (run / name).write_bytes(PICTURE)
     if record_of is not None:
-        now = (run / "evaluation.h5").stat().st_mtime
+        now = (run / name).stat().st_mtime
         os.utime(run / "record.json", (now + record_of, now + record_of))
     _, _, new = round_trip(run, tmp_path)
-    assert (new / "evaluation.h5").exists() == travels
+    assert (new / name).exists() == travels
     if travels:
-        assert (new / "evaluation.h5").read_bytes() == PICTURE
+        assert (new / name).read_bytes() == PICTURE
 
 
-def test_a_run_that_is_as_far_still_takes_the_packs_part_of_an_evaluation(tmp_path):
+@pytest.mark.parametrize("name", WORK)
+def test_a_run_that_is_as_far_still_takes_the_packs_part_of_an_evaluation(tmp_path, name):
     run = make_run(tmp_path / "runs" / "a")
-    (run / "evaluation.h5").write_bytes(PICTURE)
+    (run / name).write_bytes(PICTURE)
+    (run / "evaluation.shard-1-of-3.lock").write_bytes(PICTURE)  # stays
     packed = packing.pack([run], tmp_path / "pack")
-    (run / "evaluation.h5").unlink()
+    for path in run.glob("evaluation.*"):
+        path.unlink()
     lines = packing.unpack(packed.parts, tmp_path / "runs")
     assert lines == ["a: kept as it is, with the pack's part of an evaluation"]
-    assert (run / "evaluation.h5").read_bytes() == PICTURE
-    (run / "evaluation.h5").write_bytes(b"another")
+    assert (run / name).read_bytes() == PICTURE
+    assert [path.name for path in run.glob("evaluation.*")] == [name]
+    (run / name).write_bytes(b"another")
     packing.unpack(packed.parts, tmp_path / "runs")
-    assert (run / "evaluation.h5").read_bytes() == b"another"
+    assert (run / name).read_bytes() == b"another"
 
 
 def test_records_only_and_what_finds_no_room_is_named(tmp_path):

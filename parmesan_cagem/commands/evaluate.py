@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+import shlex
 from pathlib import Path
 
 from parmesan_cagem import arguments, engines, records
@@ -23,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         field = next(field for field in dataclasses.fields(Experiment) if field.name == name)
         arguments.add_field(parser, field, "as the run was trained")
     arguments.add_data_flags(parser)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="compute the I-th of N parts only, and leave it in the run's folder"
+    )
+    which.add_argument(
+        "--merge", type=_count, metavar="N", help="write the record from the N parts, each computed with these settings"
+    )
     parser.add_argument("--no-progress", action="store_true", help="print results only")
 
 
@@ -37,14 +46,14 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     records.require_run(args.run)
     given = {name: value for name, value in vars(args).items() if name in {field.name for field in FIELDS}}
     # Theano takes seconds to import.
-    from parmesan_cagem import recording, trained
+    from parmesan_cagem import recording, shards, trained
     from parmesan_cagem.data import load
     from parmesan_cagem.partition import evaluated, partition
     from parmesan_cagem.report.row import table_row
     from parmesan_cagem.runfolder import RunFolder
 
-    with RunFolder(args.run) as folder:
-        model = trained.load(folder.path)
+    with shards.Shard(args.run, *args.shard) if args.shard else RunFolder(args.run) as work:
+        model = trained.load(args.run)
         e = dataclasses.replace(model.experiment, **given)
         how = {name: getattr(args, name, getattr(e, name)) for name in ("engine", "precision")}
         engines.check(how["engine"])
@@ -53,6 +62,38 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         evaluated(data, e)
         trained.check_data(model, data.sha256, parts.labelled_sha256)
         engine = engines.get(how["engine"], 1, how["precision"])
-        record = recording.finish(folder, model, e, data, parts, engine, args.no_progress)
-    recording.print_results(record, folder)
+        everything = model, e, data, parts, engine, args.no_progress
+        if isinstance(work, shards.Shard):
+            shards.compute(work, *everything)
+            print(f"{work}  {work.path}; when all are there: {_command(args, '--merge', work.parts)}")
+            return
+        if args.merge:
+            record = shards.merge(work, args.merge, *everything, lambda shard: _command(args, "--shard", shard.which))
+        else:
+            record = recording.finish(work, *everything)
+    recording.print_results(record, work)
     print(table_row(record))
+
+
+def _command(args: argparse.Namespace, flag: str, value: object) -> str:
+    """The command that does another piece of the same evaluation."""
+    given = []
+    for name in (*(field.name for field in FIELDS), "engine", "precision", "data_dir"):
+        if getattr(args, name, None) is not None:
+            given += ["--" + name.replace("_", "-"), str(getattr(args, name))]
+    given += ["--unverified-data"] * args.unverified_data
+    return shlex.join(["cagem", "evaluate", str(args.run), *given, flag, str(value)])
+
+
+def _shard(text: str) -> tuple[int, int]:
+    numbers = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    number, parts = (int(digits) for digits in numbers.groups()) if numbers else (0, 0)
+    if not 1 <= number <= parts:
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N, as in 2/3")
+    return number, parts
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"0*[1-9]\d{0,5}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of parts, as in 3")
+    return int(text)
