@@ -1,8 +1,8 @@
 # Environments made from hash-locked requirements: .venv (Python 3.11, NumPy 1: everything), .venv-modern (NumPy 2, the
 # newest JAX: what needs no C code of Theano's) and .venv-workflow (Snakemake). `make help` lists what can be done.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
-# ARGS (extra flags for demo, test, test-slow, test-browser, test-workflow, modern-test, bench, bench-models, units,
-# tables, gpu, lock).
+# ARGS (extra flags for demo, test, test-slow, test-browser, test-workflow, modern-test, bench, bench-models,
+# bench-grid, units, tables, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -106,6 +106,11 @@ units: .venv/.installed ## train VAE, LVAE, CaGeM-0, CaGeM-100 at quarter width,
 .PHONY: bench-models
 bench-models: .venv/.installed ## time the training step of every model; JSON in benchmarks/results (ARGS="--only vae,lvae")
 	$(BIN)/python -m benchmarks.models --json benchmarks/results/models.json $(ARGS)
+
+# What `cagem plan` reckons with; on a machine that does nothing else, one process at a time.
+.PHONY: bench-grid
+bench-grid: .venv/.installed ## time every configuration of workflow/paper.yaml, 10 minutes; rewrites workflow/speeds.json
+	$(BIN)/python -m benchmarks.grid --json workflow/speeds.json $(ARGS)
 
 .PHONY: lint
 lint: .venv/.installed ## ruff: rules and format, changes nothing

@@ -83,6 +83,34 @@ def _stem(e: Experiment) -> str:
     return "-".join([e.dataset, e.model, *labels, e.preset, f"s{e.seed}"])
 
 
+def flags(e: Experiment) -> list[str]:
+    """The flags that say ``e``, but for its data set: model, labels, and all that is not its preset's.
+
+    Examples
+    --------
+    >>> flags(config.experiment("short", labels=0, clusters=20, skip=False))
+    ['--labels', '0', '--preset', 'short', '--clusters', '20', '--no-skip']
+    >>> flags(config.experiment("paper", model="iwae")), flags(config.experiment("paper", model="adgm"))
+    (['--model', 'iwae'], ['--model', 'adgm', '--labels', '100'])
+    """
+    usual = config.usual(e.preset, e.dataset, e.model)
+    words = ["--model", e.model] if e.model != Experiment.model else []
+    words += ["--labels", str(e.labels)] if e.model in presets.WITH_Y else []
+    words += ["--preset", e.preset] if e.preset != Experiment.preset else []
+    for name, value in e.to_dict().items():
+        flag = name.replace("_", "-")
+        if name in ("dataset", "preset", "model", "labels") or value == usual[name]:
+            continue
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return words
+
+
+def evaluation_flags(e: Experiment) -> list[str]:
+    """Every setting of the evaluation as flags of ``cagem evaluate``, whatever a run was given before."""
+    fields = [field.name for field in dataclasses.fields(Experiment) if field.metadata["role"] == "evaluation"]
+    return [word for name in fields for word in ("--" + name.replace("_", "-"), str(getattr(e, name)))]
+
+
 def title(model: str, labels: int) -> str:
     """``CaGeM-100``, ``VAE``: the model's name as the paper writes it, with its labels if it can have some.
 

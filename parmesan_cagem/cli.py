@@ -12,7 +12,7 @@ from parmesan_cagem.arguments import Parser
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals, Stopped
 
-COMMANDS = ("evaluate", "prices", "units", "tables", "figures", "report", "queue", "data")
+COMMANDS = ("evaluate", "prices", "units", "tables", "figures", "report", "plan", "queue", "data")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

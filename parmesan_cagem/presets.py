@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 CLASSES = {"mnist": 10, "omniglot": 50}
+# Training and test images. Of OMNIGLOT as rebuilt from the original release; Burda's file has 8,070 for testing.
+IMAGES = {"mnist": (60_000, 10_000), "omniglot": (24_345, 8_115)}
 WITH_Y = ("cagem", "adgm", "sdgm", "m2")  # a class y, summed over or given
 LAYERED = ("vae", "iwae", "lvae", "avae")  # L layers of Gaussian variables
 # What differs from Experiment's defaults with another model. ADGM's code: alpha = 0.1 N_u / N_l.

@@ -43,6 +43,15 @@ class Entry:
             return "failed"
         return "started" if (self.folder / "config.json").exists() else "new"
 
+    @property
+    def epochs(self) -> int:
+        """Completed epochs, as its log tells."""
+        try:
+            lines = (self.folder / "log.jsonl").read_bytes().splitlines()
+            return max((json.loads(line).get("epoch", 0) for line in lines), default=0)
+        except (OSError, ValueError):
+            return 0
+
     def _has_its_record(self) -> bool:
         path = self.folder / "record.json"
         if not path.exists():
@@ -120,7 +129,7 @@ def work(
             outcome = _run(entry, before, deadline, grace, environment)
             over = outcome in ("stopped", "killed")
         result = {"name": entry.folder.name, "outcome": outcome, "seconds": time.monotonic() - clock}
-        results.append({**result, "epochs": _epochs(entry.folder), "of": entry.experiment.epochs})
+        results.append({**result, "epochs": entry.epochs, "of": entry.experiment.epochs})
         _say(f"queue: {entry.folder.name}: {outcome}, {results[-1]['epochs']} of {entry.experiment.epochs} epochs")
     return results
 
@@ -158,15 +167,6 @@ def _child(command: Sequence[str], environment: Mapping[str, str] | None) -> Ite
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def _epochs(folder: Path) -> int:
-    """Completed epochs, as its log tells."""
-    try:
-        lines = (folder / "log.jsonl").read_bytes().splitlines()
-        return max((json.loads(line).get("epoch", 0) for line in lines), default=0)
-    except (OSError, ValueError):
-        return 0
 
 
 def _say(line: str) -> None:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import config
-from parmesan_cagem.arguments import default_name
+from parmesan_cagem import arguments, config
 from parmesan_cagem.config import Experiment
-from parmesan_cagem.presets import PRESETS, WITH_Y
+from parmesan_cagem.presets import PRESETS
 from parmesan_cagem.report.cells import ERRORS, RANKED, size, values
 from parmesan_cagem.report.details import DRAWS, PAPER_K
 from parmesan_cagem.report.paper import PublishedTable
@@ -138,31 +137,9 @@ def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound:
 
 def _train(cell: Cell, preset: str, label_seed: int, folder: Path) -> tuple[str, ...]:
     e = wanted(cell.settings, preset, label_seed, cell.place.quantity in ("bound", "F_1", "KL_z2"))
-    command = ["python", f"run_{e.dataset}.py", *flags(e)]
+    command = ["python", f"run_{e.dataset}.py", *arguments.flags(e)]
     if folder != Path("results/runs"):
         command += ["--out", str(folder)]
-    if (folder / default_name(e) / "config.json").exists():
+    if (folder / arguments.default_name(e) / "config.json").exists():
         command.append("--resume")
     return tuple(command)
-
-
-def flags(e: Experiment) -> list[str]:
-    """The flags that say ``e``, but for its data set: model, labels, and all that is not its preset's.
-
-    Examples
-    --------
-    >>> flags(config.experiment("short", labels=0, clusters=20, skip=False))
-    ['--labels', '0', '--preset', 'short', '--clusters', '20', '--no-skip']
-    >>> flags(config.experiment("paper", model="iwae")), flags(config.experiment("paper", model="adgm"))
-    (['--model', 'iwae'], ['--model', 'adgm', '--labels', '100'])
-    """
-    usual = config.usual(e.preset, e.dataset, e.model)
-    words = ["--model", e.model] if e.model != DEFAULTS["model"] else []
-    words += ["--labels", str(e.labels)] if e.model in WITH_Y else []
-    words += ["--preset", e.preset] if e.preset != DEFAULTS["preset"] else []
-    for name, value in e.to_dict().items():
-        flag = name.replace("_", "-")
-        if name in ("dataset", "preset", "model", "labels") or value == usual[name]:
-            continue
-        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-    return words

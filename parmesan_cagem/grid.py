@@ -1,0 +1,153 @@
+"""A grid of runs: a YAML file that says which runs there are and what each is for (``workflow/paper.yaml``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from parmesan_cagem import arguments, config, files
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.errors import UserError
+from parmesan_cagem.run_queue import ROOT, SCRIPTS, Entry
+
+CHECKOUT = ROOT / "workflow"
+_TYPES = {field.name: type(field.default) for field in dataclasses.fields(Experiment)}
+_WEIGHTS = "checkpoint.h5"  # checkpoint.NEWEST, whose module takes its time to import h5py
+_SCRIPT = {dataset: script for script, dataset in SCRIPTS.items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a grid.
+
+    Attributes
+    ----------
+    entry : Entry
+        The command without ``--out``, ``--data-dir`` and ``--resume``, the experiment and the folder.
+    fills : tuple of str
+        Tables, figures and numbers, in words.
+    """
+
+    entry: Entry
+    fills: tuple[str, ...]
+
+    @property
+    def experiment(self) -> Experiment:
+        """Its settings."""
+        return self.entry.experiment
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.entry.folder.name
+
+    def state(self) -> tuple[str, int]:
+        """``new``, ``begun``, ``trained`` (not evaluated), ``finished`` or ``failed``; and completed epochs."""
+        state, planned = self.entry.state, self.experiment.epochs
+        if state == "finished":
+            return state, planned
+        epochs = min(self.entry.epochs, planned)
+        if state == "started":
+            state = "trained" if epochs == planned and (self.entry.folder / _WEIGHTS).exists() else "begun"
+        return state, epochs
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs, and the number of parts that the evaluation of each is cut into."""
+
+    shards: int
+    runs: tuple[Run, ...]
+
+
+def read(path: Path, preset: str, out: Path) -> Grid:
+    """Read a grid and expand it.
+
+    Parameters
+    ----------
+    path : Path
+    preset : str
+        What the settings that an entry leaves out come from.
+    out : Path
+        Folder of run folders.
+
+    Raises
+    ------
+    UserError
+        The file is no grid, or an entry no run: names the file and the entry.
+    """
+    content = _content(path)
+    if unknown := sorted(map(str, set(content) - {"shards", "runs"})):
+        raise UserError(f"{path}: {', '.join(unknown)}: unknown; a grid has shards and runs")
+    shards, entries = content.get("shards", 1), content.get("runs")
+    if type(shards) is not int or shards < 1:
+        raise UserError(f"{path}: shards: {shards}: give a whole number of at least 1")
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{path}: runs: give a list of entries, each with for and settings")
+    runs: dict[str, Run] = {}
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path}, entry {number}"
+        if not isinstance(entry, dict):
+            raise UserError(f"{where}: {entry}: give settings, as `model: vae`")
+        fills = _fills(entry, where)
+        where += f" ({', '.join(fills)})"
+        try:
+            for e in _experiments({name: value for name, value in entry.items() if name != "for"}, preset):
+                run = _run(e, fills, out)
+                if run.name in runs:
+                    raise UserError(f"the run {run.name} stands in the grid already; let one entry say all it is for")
+                runs[run.name] = run
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    return Grid(shards, tuple(runs.values()))
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the grid: {files.cause(error)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: a date such as 2026-13-01
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a grid; it has shards and runs, as workflow/paper.yaml has")
+    return content
+
+
+def _fills(entry: Mapping[Any, Any], where: str) -> tuple[str, ...]:
+    fills = entry.get("for")
+    words = fills if isinstance(fills, list) else [fills]
+    if not words or not all(isinstance(word, str) and word for word in words):
+        raise UserError(f"{where}: for: {fills}: say what the run fills, as [Table 1, Figure 4]")
+    return tuple(words)
+
+
+def _experiments(entry: Mapping[Any, Any], preset: str) -> Iterator[Experiment]:
+    """Every combination of the entry's values, the last setting varying fastest."""
+    for name in entry:
+        if name not in _TYPES or name == "preset":
+            why = "the preset is the command's to give" if name == "preset" else "no setting of Experiment"
+            raise UserError(f"{name}: {why}; leave it out")
+    values = [value if isinstance(value, list) else [value] for value in entry.values()]
+    for name, given in zip(entry, values, strict=True):
+        if not given:
+            raise UserError(f"{name}: []: give a value, or several")
+    for chosen in itertools.product(*values):
+        yield config.experiment(preset, **{n: _plain(n, v) for n, v in zip(entry, chosen, strict=True)})
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A number stands for the text of a setting that is one (``label_weight: 10``)."""
+    if type(value) not in (str, int, float, bool):
+        raise UserError(f"{name}: {value}: give a plain value, or a list of them")
+    return str(value) if _TYPES[name] is str and type(value) in (int, float) else value
+
+
+def _run(e: Experiment, fills: tuple[str, ...], out: Path) -> Run:
+    return Run(Entry((_SCRIPT[e.dataset], *arguments.flags(e)), e, out / arguments.default_name(e)), fills)
