@@ -160,6 +160,8 @@ def merge(
     evaluate(trained.model, e, data, parts, _Nothing(folder.path, count), True, union)
     # The run's own ledger gets the rows too: other commands look there, and it may hold those of other protocols.
     with Ledger(folder.path / LEDGER, run, None) as ledger:
+        if ledger.warning:
+            print(ledger.warning, file=sys.stderr)
         ledger.absorb(union)
     return finish(folder, trained, e, data, parts, engine, quiet, union)
 

@@ -153,3 +153,41 @@ def test_a_file_of_before_its_memory_was_kept_counts(tmp_path):
     with Ledger(path, {"weights": "a"}, "a toy") as again:
         assert again.kept("layer").tolist() == [1, 1]
         assert again.peak_memory_bytes() > 0
+
+
+def test_a_table_grows_where_it_is_asked_for_again():
+    ledger = Ledger()
+    table = ledger.table("bounds", 2, 1)
+    table.put(np.array([1]), [[5.0]], 0.5)
+    assert ledger.table("bounds", 4, 1) is table
+    assert (table.values[:, 0].tolist(), table.done.tolist()) == ([0, 5, 0, 0], [False, True, False, False])
+    assert ledger.table("bounds", 1, 1).seconds.tolist() == [0, 0.5, 0, 0]
+
+
+def test_a_ledger_takes_over_what_another_has_filled(tmp_path, monkeypatch):
+    paths = [tmp_path / "one.h5", tmp_path / "other.h5"]
+    for path, row, peak in zip(paths, (1, 4), (900, 300), strict=True):
+        monkeypatch.setattr(ledgers.provenance, "peak_memory_bytes", lambda peak=peak: peak)
+        with Ledger(path, {"weights": "a"}, path.stem) as ledger:
+            ledger.table("bounds", row + 1, 2).put(np.array([row]), [[row, 6.0]], 0.5)
+            ledger.keep(f"layer {row}", np.full(2, row))
+    monkeypatch.setattr(ledgers.provenance, "peak_memory_bytes", lambda: 10**6)
+    union = Ledger(tmp_path / "union.h5", {"weights": "a"}, None)
+    union.table("bounds", 3, 2).put(np.array([1, 2]), [[7.0, 7.0], [8.0, 8.0]], 4.0)
+    for path in reversed(paths):
+        union.absorb(Ledger.read(path))
+    union.save()
+    for found in (union, Ledger.read(tmp_path / "union.h5")):  # in memory, and from its file
+        table = found.table("bounds", 0, 2)
+        assert table.values.tolist() == [[0, 0], [1, 6], [8, 8], [0, 0], [4, 6]]
+        assert np.flatnonzero(table.done).tolist() == [1, 2, 4]
+        assert table.seconds.tolist() == [0, 0.5, 2, 0, 0.5]
+        assert (found.kept("layer 1").tolist(), found.kept("layer 4").tolist()) == ([1, 1], [4, 4])
+        assert (found.devices, found.peak_memory_bytes()) == (["other", "one"], 900)
+
+
+def test_what_is_no_ledger_is_damaged(tmp_path):
+    body = sealed.encode({}, {"config": {}})  # as a checkpoint
+    (tmp_path / "evaluation.h5").write_bytes(sealed.seal(body) + body)
+    with pytest.raises(sealed.Damaged, match="holds no evaluation"):
+        Ledger.read(tmp_path / "evaluation.h5")

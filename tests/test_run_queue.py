@@ -138,6 +138,8 @@ def test_nothing_begins_in_the_last_moments(queue):
         ("run_mnist.py --labels 100 --clusters 20", "K must equal"),
         ("run_mnist.py --out=elsewhere", "leave them"),
         ("run_mnist.py --help", "a line trains one run"),
+        ("run_mnist.py --train-only", "a line trains one run to its record"),
+        ("run_mnist.py --resume-if-begun", "leave them"),
         ("run_mnist.py --name 'a", "No closing quotation"),
         ("run_mnist.py --labels 100", "stands in the queue already"),
     ],

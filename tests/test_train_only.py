@@ -1,4 +1,4 @@
-"""``--train-only`` and ``--resume-if-begun``: training that a workflow may repeat at any moment, and evaluates later."""
+"""``--train-only`` and ``--resume-if-begun``: training that a workflow may repeat at will, evaluated later."""
 
 import json
 import shlex
