@@ -9,7 +9,7 @@ import pytest
 import toy
 from test_benchmarks_models import TINY, Here
 
-from benchmarks import flops
+from benchmarks import configuration, flops
 from benchmarks import grid as benchmark
 from parmesan_cagem import config, engines, grid, presets, speeds
 from parmesan_cagem.engines.xla import products
@@ -22,8 +22,8 @@ RUNS = grid.read(PAPER, "paper", Path("runs")).runs
 def tiny(monkeypatch):
     """Networks of a few units, pictures of 12 pixels."""
     monkeypatch.setitem(presets.PRESETS, "smoke", {**presets.PRESETS["smoke"], **TINY})
-    monkeypatch.setattr(benchmark, "PIXELS", 12)
-    monkeypatch.setattr(benchmark, "IMAGES", 50)
+    monkeypatch.setattr(configuration, "PIXELS", 12)
+    monkeypatch.setattr(configuration, "IMAGES", 50)
 
 
 def test_every_configuration_is_measured_once():
@@ -35,6 +35,7 @@ def test_every_configuration_is_measured_once():
 
 def test_its_settings_say_the_configuration():
     for e, _ in benchmark.configurations(PAPER):
+        assert benchmark.settings_of(e)["labels"] == e.labels  # also where they are the usual ones: a reader wants them
         again = config.experiment("paper", **benchmark.settings_of(e))
         for kind in speeds.KINDS:
             assert speeds.key(again, kind) == speeds.key(e, kind)
@@ -64,24 +65,28 @@ def test_what_is_written_times_every_run_of_a_grid(tiny, monkeypatch, tmp_path, 
 
 
 def test_a_busy_machine_is_said(tmp_path):
-    one = {"settings": {}, "seconds": 1.0, "flop": 1, "ready_seconds": 9.0, "load": [0.1, 9.0]}
-    benchmark.write(tmp_path / "a.json", {"device": "D"}, {"steps": [one], "bounds": [], "classes": []}, 60.0)
+    one = {"settings": {}, "seconds": 1.0, "flop": 1, "ready_seconds": 9.0, "save_seconds": 0.5, "load": [0.1, 9.0]}
+    calm = {**one, "load": [0.1, 1.0]}
+    benchmark.write(tmp_path / "a.json", {"device": "D"}, {"steps": [one, calm], "bounds": [], "classes": []}, 60.0)
     content = json.loads((tmp_path / "a.json").read_text())
     (cores,) = [facts for facts in content["devices"].values() if facts["measured"]]
-    assert (content["quiet"], cores["start_seconds"], cores["reasoning"]) == (
+    assert (content["quiet"], cores["start_seconds"], cores["epoch_seconds"], cores["reasoning"]) == (
         False,
         9.0,
+        0.5,
         "measured on D UNDER LOAD (up to 9.0)",
     )
+    benchmark.write(tmp_path / "a.json", {"device": "D"}, {"steps": [calm, calm], "bounds": [], "classes": []}, 60.0)
+    assert json.loads((tmp_path / "a.json").read_text())["quiet"]
 
 
 def test_products_are_counted_when_they_are_traced():
     x, y = np.ones((3, 4), "float32"), np.ones((4, 5), "float32")
     run = jax.jit(lambda a, b: products.dot(a, b, "float32"))
-    assert benchmark._flop(lambda: [run(x, y), run(x, y)]) == 2 * 3 * 4 * 5
+    assert configuration.flop_of(lambda: [run(x, y), run(x, y)]) == 2 * 3 * 4 * 5
     vectors = (((1,), (1,)), ((0,), (0,)))  # three products of rows of four
-    assert benchmark._flop(lambda: products.dot_general(x, x, vectors, "float32")) == 3 * 2 * 4
-    assert benchmark._flop(lambda: None) == 0
+    assert configuration.flop_of(lambda: products.dot_general(x, x, vectors, "float32")) == 3 * 2 * 4
+    assert configuration.flop_of(lambda: None) == 0
 
 
 @pytest.mark.parametrize("labels", [20, 50, 100])

@@ -20,8 +20,8 @@ runs:
 """
 NAMES = ["mnist-cagem-100-short-s1", "mnist-cagem-100-short-s1-cd9ddcfb", "mnist-cagem-100-short-s1-9bc56a25"]
 # By SPEEDS, preset short: 60 epochs of 600 steps; 500 images x 5000 and 10,000 x 100 draws.
-TRAIN, EVALUATE = 20 + 36_000 * 0.5, 20 + 2_500_000 * 0.01 + 1_000_000 * 0.001
-GPU = [30 + 36_000 * 0.004, 30 + 3_500_000 * 3e-6]
+TRAIN, EVALUATE = 20 + 60 * 303, 20 + 2_500_000 * 0.01 + 1_000_000 * 0.001
+GPU = [30 + 60 * 2.9, 30 + 3_500_000 * 3e-6]
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def test_for_programs(cagem, tmp_path):
     }
     assert [run["name"] for run in plan["runs"]] == NAMES
     begun = plan["runs"][1]
-    assert (begun["state"], begun["epochs"], begun["seconds"]["2 cores"]["train"]) == ("begun", 15, 20 + 27_000 * 0.5)
+    assert (begun["state"], begun["epochs"], begun["seconds"]["2 cores"]["train"]) == ("begun", 15, 20 + 45 * 303)
     assert plan["devices"]["2 cores"] == {"measured": True, "reasoning": "measured"}
     of = {(total["of"], total["device"], total["count"]): total for total in plan["totals"]}
     starts = 3 * 20  # of three further parts
     assert of["whole grid", "2 cores", 1]["busy"] == 3 * (TRAIN + EVALUATE + starts)
-    assert of["left", "2 cores", 1]["until"] == 3 * (TRAIN + EVALUATE + starts) - 9000 * 0.5
+    assert of["left", "2 cores", 1]["until"] == 3 * (TRAIN + EVALUATE + starts) - 15 * 303
     whole = of["whole grid", "H200", 8]
     assert whole["until"] == pytest.approx(GPU[0] + 2 * (30 + (GPU[1] - 30) / 4))  # 12 parts on 8: two rounds
     assert whole["eur"] == pytest.approx(whole["busy"] / 1000)
@@ -83,11 +83,11 @@ def test_for_people(cagem, tmp_path):
     status, out, _ = cagem("--price", "2")
     assert status == 0
     lines = [line.split() for line in out.splitlines()]
-    assert lines[1] == [NAMES[0], "Table", "1,", "Figure", "4", "new", "5:00", "7:14", "0:03", "0:01"]
-    assert (lines[3][0], " ".join(lines[3][1:])) == (NAMES[2], "Table 2 begun, 15 of 60 epochs 3:45 7:14 0:02 0:01")
+    assert lines[1] == [NAMES[0], "Table", "1,", "Figure", "4", "new", "5:03", "7:14", "0:03", "0:01"]
+    assert (lines[3][0], " ".join(lines[3][1:])) == (NAMES[2], "Table 2 begun, 15 of 60 epochs 3:48 7:14 0:03 0:01")
     assert "training, one H200 (estimated)" in out.splitlines()[0]
     whole = [line for line in out.splitlines() if line.startswith("whole grid")]
-    assert whole[0].split() == ["whole", "grid", "2", "cores", "36:45", "36:45"]
+    assert whole[0].split() == ["whole", "grid", "2", "cores", "36:54", "36:54"]
     assert whole[2].split()[2:6] == ["8", "x", "H200", "(estimated)"]
     assert "?" not in out
     assert "at least" not in out

@@ -41,19 +41,12 @@ def test_docstring_examples(module):
         ([(0, 0, 0)], 2, 0),  # finished
         # 4 | 3; at 3 the second run's part of 2 (to 5); at 4 the first's of 1 (to 5).
         ([(4, 1, 1), (3, 2, 1)], 2, 5),
-        # The training with the long evaluation goes first, though it is the shorter one: 2 + 9, and 3 + 1 beside it.
-        ([(3, 1, 1), (2, 9, 1)], 1, 15),
-        ([(3, 1, 1), (2, 9, 1), (1, 1, 1)], 2, 11),
+        # The training with the long evaluation goes first, though it is the shortest: 2 + 9, and 3, 1, 3 beside it.
+        ([(3, 1, 1), (3, 0, 0), (2, 9, 1)], 2, 11),
     ],
 )
 def test_schedules_by_hand(jobs, devices, seconds):
     assert makespan([Chain(*job) for job in jobs], devices) == seconds
-
-
-def test_what_is_ready_at_one_moment_is_weighed_together():
-    """At 2 both trainings end; the two parts of 3 go before those of 1: 2 + 3 + 1, not 2 + 1 + 3 + ..."""
-    jobs = [Chain(2.0, 1.0, 2), Chain(2.0, 3.0, 2)]
-    assert makespan(jobs, 2) == makespan(jobs[::-1], 2) == 6.0
 
 
 TIMES = st.integers(0, 50).map(float)
@@ -92,10 +85,11 @@ SPEEDS = {
     "bounds": [{"settings": {"labels": 100}, "seconds": 0.01, "flop": 2e6}],
     "classes": [{"settings": {"labels": 100}, "seconds": 0.001, "flop": 1e6}],
     "devices": {
-        "2 cores": {"measured": True, "start_seconds": 20.0, "reasoning": "measured"},
+        "2 cores": {"measured": True, "start_seconds": 20.0, "epoch_seconds": 3.0, "reasoning": "measured"},
         "H200": {
             "measured": False,
             "start_seconds": 30.0,
+            "epoch_seconds": 0.5,
             "step": {"flop_per_second": 1e12, "seconds": 0.001},
             "row": {"flop_per_second": 1e12, "seconds": 3e-6},
             "reasoning": "assumed",
@@ -114,10 +108,14 @@ def test_seconds_by_hand(devices):
     e = experiment("short", eval_seeds=2)  # 60 epochs of 600 steps; F_5000 of 500 images, 100 draws of 10,000
     cores, gpu = devices
     bounds, classes = 2 * 500 * 5000, 2 * 10_000 * 100
-    assert cores.seconds(e) == Seconds(20 + 60 * 600 * 0.5, 20 + bounds * 0.01 + classes * 0.001, 20)
+    assert cores.seconds(e) == Seconds(20 + 60 * (600 * 0.5 + 3), 20 + bounds * 0.01 + classes * 0.001, 20)
     # A step: 4 ms, by its FLOP. A row: not 2 but 3 us, the least.
-    assert gpu.seconds(e).train == pytest.approx(30 + 60 * 600 * 0.004)
+    assert gpu.seconds(e).train == pytest.approx(30 + 60 * (600 * 0.004 + 0.5))
     assert gpu.seconds(e).evaluate == pytest.approx(30 + (bounds + classes) * 3e-6)
+
+
+def test_rarer_checkpoints_cost_less(devices):
+    assert devices[0].seconds(experiment("short", checkpoint_every=30)).train == 20 + 60 * 600 * 0.5 + 2 * 3
 
 
 def test_what_is_done_costs_nothing(devices):
