@@ -145,4 +145,4 @@ def test_the_papers_plan_needs_no_theano_and_is_there_at_once():
         times.append(time.monotonic() - clock)
     assert (done.returncode, done.stderr) == (0, "\n")
     assert len(json.loads(done.stdout)["runs"]) > 30
-    assert min(times) < 1.5
+    assert min(times) < 3.0  # 0.3 s where nothing else runs
