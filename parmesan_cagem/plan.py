@@ -101,13 +101,7 @@ def makespan(chains: Sequence[Chain], devices: int) -> float:
             free -= 1
         clock, i, kind = heapq.heappop(running)
         free += 1
-        # All that ends now: a device must not choose before it knows every job that is ready.
-        ended = [(i, kind)]
-        while running and running[0][0] == clock:
-            ended.append(heapq.heappop(running)[1:])
-            free += 1
-        for i, kind in ended:
-            if kind == 0:
-                for _ in range(chains[i].parts):
-                    heapq.heappush(ready, (-chains[i].part, i, 1))
+        if kind == 0:
+            for _ in range(chains[i].parts):
+                heapq.heappush(ready, (-chains[i].part, i, 1))
     return clock

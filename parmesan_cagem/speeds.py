@@ -76,8 +76,8 @@ class Device:
     ----------
     name : str
     facts : mapping
-        ``measured``, ``start_seconds``, ``reasoning``; of a device that is not measured ``step`` and ``row``, each with
-        ``flop_per_second`` and the ``seconds`` that one takes at least.
+        ``measured``, ``start_seconds`` of a process, ``epoch_seconds`` of a checkpoint, ``reasoning``; of a device that
+        is not measured ``step`` and ``row``, each with ``flop_per_second`` and the ``seconds`` that one takes at least.
     measured : mapping
         Kind -> list of what was measured: ``settings``, ``seconds`` and ``flop`` of a step or row.
     """
@@ -106,7 +106,10 @@ class Device:
         if epochs >= e.epochs:
             training: float | None = 0.0
         else:
-            training = None if train is None else start + (e.epochs - epochs) * counts["steps"] * train
+            epoch = (
+                None if train is None else counts["steps"] * train + self._facts["epoch_seconds"] / e.checkpoint_every
+            )
+            training = None if epoch is None else start + (e.epochs - epochs) * epoch
         if state == "finished":
             return Seconds(training, 0.0, start)
         if bounds is None or classes is None:
