@@ -105,7 +105,7 @@ lock: ## rewrite requirements/*.lock from *.in with uv (ARGS=--upgrade takes new
 	    echo "lock: requirements/$$1.lock"; \
 	    "$(UV)" pip compile "$$1.in" --output-file "$$1.lock" --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-emit-find-links --no-annotate --no-header --quiet $(ARGS) $$2; \
-	} && compile build && compile archive && compile dev && compile browser && compile modern --universal && compile modern-data --no-deps && compile workflow
+	} && compile build && compile archive && compile dev && compile cuda12 && compile browser && compile modern --universal && compile modern-data --no-deps && compile workflow
 
 .PHONY: clean
 clean: ## remove both environments and every cache; results stay
