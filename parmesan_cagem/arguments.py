@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from parmesan_cagem import config, presets
+from parmesan_cagem import config, places, presets
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 
@@ -112,9 +112,9 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("results/runs"),
+        default=places.runs(),
         metavar="DIR",
-        help="folder of run folders (default results/runs)",
+        help="folder of run folders (default $CAGEM_RESULTS/runs, else results/runs)",
     )
     parser.add_argument(
         "--name", type=_folder_name, metavar="NAME", help="name of the run's folder (default: from the settings)"

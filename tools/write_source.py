@@ -1,7 +1,7 @@
 """Write the checkout's commit into parmesan_cagem/source.json, which provenance reads where there is no git.
 
-For images and other copies without .git; the file is in no commit. Without a checkout the commit is null, and a line says
-so: tables refuse the records of such a copy.
+For images and other copies without .git; the file is in no commit. Without a checkout the commit is null, and a line
+says so: tables refuse the records of such a copy.
 """
 
 import json

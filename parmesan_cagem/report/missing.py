@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import config
+from parmesan_cagem import config, places
 from parmesan_cagem.arguments import default_name
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.presets import PRESETS, WITH_Y
@@ -139,7 +139,7 @@ def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound:
 def _train(cell: Cell, preset: str, label_seed: int, folder: Path) -> tuple[str, ...]:
     e = wanted(cell.settings, preset, label_seed, cell.place.quantity in ("bound", "F_1", "KL_z2"))
     command = ["python", f"run_{e.dataset}.py", *flags(e)]
-    if folder != Path("results/runs"):
+    if folder != places.runs():
         command += ["--out", str(folder)]
     if (folder / default_name(e) / "config.json").exists():
         command.append("--resume")
