@@ -27,6 +27,8 @@ class Job:
     resume, quiet : bool
     unverified : bool
         Accept a data file of unknown content; the record says so.
+    require_gpu : bool
+        Refuse to compute on a CPU.
     """
 
     data_dir: Path | None
@@ -34,6 +36,7 @@ class Job:
     resume: bool
     quiet: bool
     unverified: bool = False
+    require_gpu: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,11 +58,12 @@ def parse(arguments: Sequence[str], dataset: str, prog: str) -> tuple[Experiment
     preset = given.pop("preset", "paper")
     data_dir, out, name = given.pop("data_dir"), given.pop("out"), given.pop("name", None)
     resume, quiet, unverified = given.pop("resume"), given.pop("no_progress"), given.pop("unverified_data", False)
+    require_gpu = given.pop("require_gpu")
     experiment = config.experiment(preset, dataset=dataset, **given)
     folder = out / (name or default_name(experiment))
     if resume and not name and not folder.exists():
         folder = _nearest(folder, experiment)
-    return experiment, Job(data_dir, folder, resume, quiet, unverified)
+    return experiment, Job(data_dir, folder, resume, quiet, unverified, require_gpu)
 
 
 def default_name(e: Experiment) -> str:
@@ -120,8 +124,15 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
         "--name", type=_folder_name, metavar="NAME", help="name of the run's folder (default: from the settings)"
     )
     parser.add_argument("--resume", action="store_true", default=False, help="go on with the run of that folder")
+    add_require_gpu(parser)
     parser.add_argument("--no-progress", action="store_true", default=False, help="print results only")
     return parser
+
+
+def add_require_gpu(parser: argparse.ArgumentParser) -> None:
+    """Add ``--require-gpu``."""
+    text = "refuse to run where JAX finds no GPU, before anything is computed (else the CPU does the work)"
+    parser.add_argument("--require-gpu", action="store_true", default=False, help=text)
 
 
 def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: str) -> None:

@@ -46,7 +46,7 @@ def test_help_tells_every_setting_with_default_and_provenance(name, help_text):
     assert all(choice in line for choice in facts["choices"] or ())
 
 
-@pytest.mark.parametrize("name", ["--data-dir", "--out", "--name", "--resume", "--no-progress"])
+@pytest.mark.parametrize("name", ["--data-dir", "--out", "--name", "--resume", "--require-gpu", "--no-progress"])
 def test_help_tells_the_flags_of_the_job(name, help_text):
     words = help_text[name].removeprefix("  " + name).split()
     assert len(words) > 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 from parmesan_cagem import arguments, engines, records
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         field = next(field for field in dataclasses.fields(Experiment) if field.name == name)
         arguments.add_field(parser, field, "as the run was trained")
     arguments.add_data_flags(parser)
+    arguments.add_require_gpu(parser)
     parser.add_argument("--no-progress", action="store_true", help="print results only")
 
 
@@ -48,11 +50,15 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         e = dataclasses.replace(model.experiment, **given)
         how = {name: getattr(args, name, getattr(e, name)) for name in ("engine", "precision")}
         engines.check(how["engine"])
+        if args.require_gpu:
+            engines.require_gpu(how["engine"])
         data = load(e.dataset, args.data_dir, args.unverified_data)
         parts = partition(data, e)
         evaluated(data, e)
         trained.check_data(model, data.sha256, parts.labelled_sha256)
         engine = engines.get(how["engine"], 1, how["precision"])
+        if not args.no_progress:
+            print(engines.where(engine), file=sys.stderr, flush=True)
         record = recording.finish(folder, model, e, data, parts, engine, args.no_progress)
     recording.print_results(record, folder)
     print(table_row(record))
