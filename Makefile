@@ -67,6 +67,21 @@ GPU_PYTHON ?= python3
 gpu: ## check and time a GPU, then train the queue on it; docs/gpu.md (GPU_PYTHON=..., ARGS="--minutes 60 --data-dir DIR")
 	$(GPU_PYTHON) tools/gpu_session.py all $(ARGS)
 
+# With docker or podman, or with another builder that takes `-t NAME --build-arg K=V DIR`: BUILDER=/path/to/it.
+export IMAGE ?= cagem
+export ACCELERATOR ?= cuda12
+export BASE ?=
+export BUILDER ?=
+.PHONY: image
+image: ## build the Docker image, docs/image.md (ACCELERATOR=cpu: no CUDA; IMAGE=name, BASE=debian@sha256:..., BUILDER=...)
+	tools/image-build
+
+.PHONY: image-test
+image-test: export TESTS ?=
+image-test: export GPU ?=
+image-test: ## check the image without network (TESTS=tests/test_x.py or none: pytest inside; GPU="--gpus all")
+	python3 tools/image_test.py
+
 # Engines c and xla beside hand-written JAX and, where it is installed, PyTorch; on a machine that does nothing else.
 .PHONY: bench
 bench: .venv/.installed ## time the training step and the bound against their peers; JSON in benchmarks/results (ARGS="--rounds 3")
@@ -85,9 +100,10 @@ bench-models: .venv/.installed ## time the training step of every model; JSON in
 	$(BIN)/python -m benchmarks.models --json benchmarks/results/models.json $(ARGS)
 
 .PHONY: lint
-lint: .venv/.installed ## ruff: rules and format, changes nothing
+lint: .venv/.installed ## ruff and hadolint: rules and format, changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 .PHONY: format
 format: .venv/.installed ## ruff: mend and format in place
