@@ -33,7 +33,7 @@ def machine(monkeypatch):
     [
         ({"plugin": False, "driver": False}, ["ACCELERATOR=cuda12", "requirements/cuda12.lock"]),
         ({"driver": False}, ["libcuda.so.1", "docker run --gpus all"]),
-        ({"chosen": "cpu"}, ["JAX_PLATFORMS=cpu", "unset it"]),
+        ({"chosen": "cpu"}, ["JAX_PLATFORMS=cpu"]),
         ({}, ["nvidia-smi"]),
     ],
 )
@@ -101,15 +101,20 @@ def test_the_line(engine, line):
     assert engines.where(types.SimpleNamespace(**engine)) == line
 
 
-def test_a_jax_that_fails_is_one_line_too(machine, monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'cuda'"), AssertionError()], ids=repr)
+def test_a_platform_that_is_not_there_is_one_line(error, monkeypatch):
     def fail():
-        raise RuntimeError("Unable to initialize backend 'cuda':\n no device")
+        raise error
 
-    machine(driver=False)
-    monkeypatch.setattr(devices, "found", fail)
-    with pytest.raises(UserError, match=r"--require-gpu: no NVIDIA driver .*: Unable to .* no device$") as error:
-        engines.require_gpu("xla")
-    assert "\n" not in str(error.value)
+    monkeypatch.setattr(platform, "_has_plugin", lambda: True)
+    monkeypatch.setattr(platform, "_has_driver", lambda: False)
+    monkeypatch.setattr(jax, "devices", fail)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(UserError, match=r"^JAX_PLATFORMS=cuda: no NVIDIA driver .*; unset it"):
+        devices.found()
+    monkeypatch.delenv("JAX_PLATFORMS")
+    with pytest.raises(type(error)):  # that is no user's mistake
+        devices.found()
 
 
 # What JAX says

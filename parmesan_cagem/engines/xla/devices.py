@@ -79,15 +79,28 @@ class Devices:
 
 
 def found() -> list[jax.Device]:
-    """What JAX sees; where there are several processes, it is told of them first."""
+    """What JAX sees; where there are several processes, it is told of them first.
+
+    Raises
+    ------
+    UserError
+        The platform that the user chose is not there.
+    """
     if "JAX_COORDINATOR_ADDRESS" in os.environ and not _distributed():
         jax.distributed.initialize(
             os.environ["JAX_COORDINATOR_ADDRESS"],
             int(os.environ["JAX_NUM_PROCESSES"]),
             int(os.environ["JAX_PROCESS_ID"]),
         )
-    with platform.no_word_of_a_missing_driver():
-        return jax.devices()
+    try:
+        with platform.no_word_of_a_missing_driver():
+            return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        if chosen := os.environ.get("JAX_PLATFORMS"):
+            raise UserError(
+                f"JAX_PLATFORMS={chosen}: {platform.why_no_gpu()}; unset it to use what there is"
+            ) from error
+        raise
 
 
 def _distributed() -> bool:

@@ -68,7 +68,7 @@ def why_no_gpu() -> str:
     if not _has_driver():
         return "no NVIDIA driver here (libcuda.so.1); a container wants docker run --gpus all, a machine the driver"
     if os.environ.get("JAX_PLATFORMS"):
-        return f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']} chooses another device; unset it"
+        return f"JAX finds no GPU with JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}"
     return "JAX cannot use the GPU of this machine; nvidia-smi and the lines above say more"
 
 
