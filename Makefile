@@ -90,6 +90,21 @@ GPU_PYTHON ?= python3
 gpu: ## check and time a GPU, then train the queue on it; docs/gpu.md (GPU_PYTHON=..., ARGS="--minutes 60 --data-dir DIR")
 	$(GPU_PYTHON) tools/gpu_session.py all $(ARGS)
 
+# With docker or podman, or with another builder that takes `-t NAME --build-arg K=V DIR`: BUILDER=/path/to/it.
+export IMAGE ?= cagem
+export ACCELERATOR ?= cuda12
+export BASE ?=
+export BUILDER ?=
+.PHONY: image
+image: ## build the Docker image, docs/image.md (ACCELERATOR=cpu: no CUDA; IMAGE=name, BASE=debian@sha256:..., BUILDER=...)
+	tools/image-build
+
+.PHONY: image-test
+image-test: export TESTS ?=
+image-test: export GPU ?=
+image-test: ## check the image without network (TESTS=tests/test_x.py or none: pytest inside; GPU="--gpus all")
+	python3 tools/image_test.py
+
 # Engines c and xla beside hand-written JAX and, where it is installed, PyTorch; on a machine that does nothing else.
 .PHONY: bench
 bench: .venv/.installed ## time the training step and the bound against their peers; JSON in benchmarks/results (ARGS="--rounds 3")
@@ -113,9 +128,10 @@ bench-grid: .venv/.installed ## time every configuration of workflow/paper.yaml,
 	$(BIN)/python -m benchmarks.grid --json workflow/speeds.json $(ARGS)
 
 .PHONY: lint
-lint: .venv/.installed ## ruff: rules and format, changes nothing
+lint: .venv/.installed ## ruff and hadolint: rules and format, changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 .PHONY: format
 format: .venv/.installed ## ruff: mend and format in place
@@ -133,7 +149,7 @@ lock: ## rewrite requirements/*.lock from *.in with uv (ARGS=--upgrade takes new
 	    echo "lock: requirements/$$1.lock"; \
 	    "$(UV)" pip compile "$$1.in" --output-file "$$1.lock" --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-emit-find-links --no-annotate --no-header --quiet $(ARGS) $$2; \
-	} && compile build && compile archive && compile dev && compile browser && compile modern --universal && compile modern-data --no-deps && compile workflow
+	} && compile build && compile archive && compile dev && compile cuda12 && compile browser && compile modern --universal && compile modern-data --no-deps && compile workflow
 
 .PHONY: clean
 clean: ## remove both environments and every cache; results stay

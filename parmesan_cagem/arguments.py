@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from parmesan_cagem import config, presets
+from parmesan_cagem import config, places, presets
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 
@@ -29,6 +29,8 @@ class Job:
         Accept a data file of unknown content; the record says so.
     train_only : bool
         Stop before the evaluation.
+    require_gpu : bool
+        Refuse to compute on a CPU.
     """
 
     data_dir: Path | None
@@ -37,6 +39,7 @@ class Job:
     quiet: bool
     unverified: bool = False
     train_only: bool = False
+    require_gpu: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,12 +62,13 @@ def parse(arguments: Sequence[str], dataset: str, prog: str) -> tuple[Experiment
     data_dir, out, name = given.pop("data_dir"), given.pop("out"), given.pop("name", None)
     resume, quiet, unverified = given.pop("resume"), given.pop("no_progress"), given.pop("unverified_data", False)
     if_begun, train_only = given.pop("resume_if_begun"), given.pop("train_only")
+    require_gpu = given.pop("require_gpu")
     experiment = config.experiment(preset, dataset=dataset, **given)
     folder = out / (name or default_name(experiment))
     if resume and not name and not folder.exists():
         folder = _nearest(folder, experiment)
     resume = resume or (if_begun and (folder / "config.json").is_file())
-    return experiment, Job(data_dir, folder, resume, quiet, unverified, train_only)
+    return experiment, Job(data_dir, folder, resume, quiet, unverified, train_only, require_gpu)
 
 
 def default_name(e: Experiment) -> str:
@@ -145,9 +149,9 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("results/runs"),
+        default=places.runs(),
         metavar="DIR",
-        help="folder of run folders (default results/runs)",
+        help="folder of run folders (default $CAGEM_RESULTS/runs, else results/runs)",
     )
     parser.add_argument(
         "--name", type=_folder_name, metavar="NAME", help="name of the run's folder (default: from the settings)"
@@ -162,8 +166,15 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--train-only", action="store_true", default=False, help="stop before the evaluation: cagem evaluate does it"
     )
+    add_require_gpu(parser)
     parser.add_argument("--no-progress", action="store_true", default=False, help="print results only")
     return parser
+
+
+def add_require_gpu(parser: argparse.ArgumentParser) -> None:
+    """Add ``--require-gpu``."""
+    text = "refuse to run where JAX finds no GPU, before anything is computed (else the CPU does the work)"
+    parser.add_argument("--require-gpu", action="store_true", default=False, help=text)
 
 
 def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: str) -> None:

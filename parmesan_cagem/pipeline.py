@@ -51,6 +51,8 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
     parts = partition(data, e)
     evaluated(data, e)
     engines.check(e.engine)
+    if job.require_gpu:
+        engines.require_gpu(e.engine)
     settings = e.to_dict()
     if job.resume:
         opened = RunFolder.open(job.folder, settings, MAY_CHANGE, LATER)
@@ -70,6 +72,8 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
         _say(job, f"{arguments.title(e.model, e.labels)} on {e.dataset}: {data.source}; {folder.path}")
         _say(job, "versions: " + ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))
         engine = engines.get(e.engine, e.devices, e.precision)
+        if not job.quiet:
+            print(engines.where(engine), file=sys.stderr, flush=True)
         model = models.build(e, data.train_images.shape[1])
         duration = "a minute or two the first time" if e.engine == "c" else "about ten seconds"
         _say(job, f"compiling the training graph for engine {e.engine} ({duration})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -57,23 +58,40 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, str | bool | None]:
-    """The checkout that this package runs from.
+    """The checkout that this package runs from, or that it was copied from.
 
     Returns
     -------
     dict
         ``commit`` (hexadecimal) and ``dirty``: whether tracked files differ from it, ``results`` apart, where
-        every run leaves its record. Both null when git does not track this file: an installed copy may lie
-        inside somebody else's checkout.
+        every run leaves its record. When git does not track this file (an installed copy may lie inside somebody
+        else's checkout), what :func:`source_file` says; both null when there is none.
     """
     here = Path(__file__)
     if not _git(here.parent, "ls-files", "--error-unmatch", here.name):
-        return {"commit": None, "dirty": None}
+        return _written_state()
     commit = _git(here.parent, "rev-parse", "--verify", "HEAD")
     if not commit:
         return {"commit": None, "dirty": None}
     changes = _git(here.parent, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def source_file() -> Path:
+    """Where ``tools/write_source.py`` leaves the git state for copies without a checkout, such as the Docker image."""
+    return Path(__file__).with_name("source.json")
+
+
+def _written_state() -> dict[str, str | bool | None]:
+    try:
+        written = json.loads(source_file().read_text(encoding="utf-8"))
+        commit, dirty = written["commit"], written["dirty"]
+    except (OSError, ValueError, KeyError, TypeError):
+        commit = dirty = None
+    known = isinstance(commit, str) and re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", commit)
+    if not known or not isinstance(dirty, bool | None):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": dirty}
 
 
 def of(engine: Engine) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def merge(
 class _Nothing:
     """An engine that computes nothing: what is missing is an error, not work."""
 
-    name, precision, device, rows_per_call = "none", "none", "none", 1 << 20
+    name, precision, device, on_cpu, rows_per_call = "none", "none", "none", True, 1 << 20
 
     def __init__(self, run: Path, count: int) -> None:
         self._run, self._count = run, count

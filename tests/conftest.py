@@ -1,8 +1,13 @@
 """Imported before any test: parmesan_cagem makes Theano and Lasagne importable."""
 
+import os
+
 import pytest
 
 from parmesan_cagem.toolchain import numpy_has_c_code
+
+# The image sets it; tests say themselves where results go.
+os.environ.pop("CAGEM_RESULTS", None)
 
 pytest.register_assert_rewrite("checkpoints", "python_process", "refusals", "runs", "toy", "toy_step")
 

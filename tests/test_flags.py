@@ -47,7 +47,17 @@ def test_help_tells_every_setting_with_default_and_provenance(name, help_text):
 
 
 @pytest.mark.parametrize(
-    "name", ["--data-dir", "--out", "--name", "--resume", "--resume-if-begun", "--train-only", "--no-progress"]
+    "name",
+    [
+        "--data-dir",
+        "--out",
+        "--name",
+        "--resume",
+        "--resume-if-begun",
+        "--train-only",
+        "--require-gpu",
+        "--no-progress",
+    ],
 )
 def test_help_tells_the_flags_of_the_job(name, help_text):
     words = help_text[name].removeprefix("  " + name).split()

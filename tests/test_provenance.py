@@ -1,7 +1,9 @@
 """Provenance tells what ran, never where, and never fails."""
 
+import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +21,8 @@ FLAGS = "floatX=float32,blas__ldflags=-lm,gcc__cxxflags= -Dsgemm_=scipy_sgemm_ -
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A git checkout that holds a copy of this package's provenance.py, one commit old."""
+    if shutil.which("git") is None:
+        pytest.skip("no git")
     folder = tmp_path / "checkout" / "parmesan_cagem"
     folder.mkdir(parents=True)
     (folder / "provenance.py").write_text("source")
@@ -195,6 +199,72 @@ def test_git_state_never_fails(checkout, monkeypatch, trouble):
     assert provenance.git_state()["commit"] is not None
     trouble(checkout, monkeypatch)
     assert provenance.git_state() == {"commit": None, "dirty": None}
+
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.mark.parametrize("dirty", [False, True, None])
+@pytest.mark.parametrize("trouble", [no_git, no_checkout], ids=lambda f: f.__name__)
+def test_a_copy_without_git_says_what_was_written_when_it_was_made(checkout, monkeypatch, trouble, dirty):
+    written = {"commit": COMMIT, "dirty": dirty}
+    provenance.source_file().write_text(json.dumps(written))
+    trouble(checkout, monkeypatch)
+    assert provenance.git_state() == written
+
+
+def test_a_checkout_says_its_own_commit_whatever_was_written(checkout):
+    provenance.source_file().write_text(json.dumps({"commit": COMMIT, "dirty": True}))
+    assert provenance.git_state() == {"commit": git(checkout, "rev-parse", "HEAD"), "dirty": False}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "[]",
+        "{}",
+        f'{{"commit": "{COMMIT}"}}',
+        f'{{"commit": "{COMMIT[1:]}", "dirty": false}}',
+        f'{{"commit": "{COMMIT}x", "dirty": false}}',
+        f'{{"commit": "{COMMIT}", "dirty": "no"}}',
+        '{"commit": null, "dirty": null}',
+        '{"commit": 7, "dirty": false}',
+        "\xff",
+    ],
+)
+def test_a_written_state_that_is_none_is_none(checkout, monkeypatch, written):
+    provenance.source_file().write_bytes(written.encode("latin-1"))
+    no_checkout(checkout, monkeypatch)
+    assert provenance.git_state() == {"commit": None, "dirty": None}
+
+
+def write_source(checkout):
+    """Run the tool in a checkout that has it and the whole package; returns what it wrote and what it printed."""
+    script = checkout / "tools" / "write_source.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    return json.loads((checkout / "parmesan_cagem" / "source.json").read_text()), done.stdout, done.stderr
+
+
+def test_the_tool_writes_what_git_says_and_warns_where_it_says_nothing(checkout):
+    root = Path(provenance.__file__).parents[1]
+    source = Path(__file__).resolve().parent.parent
+    (root / ".gitignore").write_text("source.json\n__pycache__\n")
+    shutil.copytree(source / "parmesan_cagem", root / "parmesan_cagem", dirs_exist_ok=True)
+    (root / "parmesan_cagem" / "source.json").write_text(json.dumps({"commit": COMMIT, "dirty": False}))
+    (root / "tools").mkdir()
+    shutil.copy(source / "tools" / "write_source.py", root / "tools")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "two")
+    commit = git(root, "rev-parse", "HEAD")
+    assert write_source(checkout) == ({"commit": commit, "dirty": False}, f"commit {commit}\n", "")
+    (root / "tools" / "write_source.py").open("a").write("\n")
+    assert write_source(checkout) == ({"commit": commit, "dirty": True}, f"commit {commit}, with changes\n", "")
+    (root / ".git").rename(root / "moved")
+    written, printed, warned = write_source(checkout)
+    assert (written, printed) == ({"commit": None, "dirty": None}, "")
+    assert warned.startswith("warning: no commit")
+    assert warned.count("\n") == 1
 
 
 # ---- machine

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from parmesan_cagem import arguments, engines, records
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--merge", type=_count, metavar="N", help="write the record from the N parts, each computed with these settings"
     )
+    arguments.add_require_gpu(parser)
     parser.add_argument("--no-progress", action="store_true", help="print results only")
 
 
@@ -57,11 +59,15 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         e = dataclasses.replace(model.experiment, **given)
         how = {name: getattr(args, name, getattr(e, name)) for name in ("engine", "precision")}
         engines.check(how["engine"])
+        if args.require_gpu:
+            engines.require_gpu(how["engine"])
         data = load(e.dataset, args.data_dir, args.unverified_data)
         parts = partition(data, e)
         evaluated(data, e)
         trained.check_data(model, data.sha256, parts.labelled_sha256)
         engine = engines.get(how["engine"], 1, how["precision"])
+        if not args.no_progress:
+            print(engines.where(engine), file=sys.stderr, flush=True)
         everything = model, e, data, parts, engine, args.no_progress
         if isinstance(work, shards.Shard):
             shards.compute(work, *everything)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parmesan_cagem import arguments, engines, files
+from parmesan_cagem import arguments, engines, files, places
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from parmesan_cagem.report.choice import Run
 
 HELP = "Draw Figures 3 to 6 and the training curves (SVG and PNG) from run folders."
-RUNS, OUT = Path("results/runs"), Path("results/figures")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run", nargs="?", type=Path, metavar="RUN", help="a run folder: draw that run alone, into its folder"
     )
     parser.add_argument(
-        "--runs", type=Path, default=RUNS, metavar="DIR", help=f"folder of run folders (default {RUNS})"
+        "--runs",
+        type=Path,
+        default=places.runs(),
+        metavar="DIR",
+        help="folder of run folders (default $CAGEM_RESULTS/runs, else results/runs)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder of the figures (default {OUT}; RUN with RUN)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the figures (default $CAGEM_RESULTS/figures, else results/figures; RUN with RUN)",
+    )
     arguments.add_data_flags(parser)
     parser.add_argument(
         "--class", dest="given", type=int, default=2, metavar="Y",
@@ -56,7 +64,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         studio = _Studio(args.out or args.run)
         _single(studio, gallery, choice.read(args.run, print), args.given)
     else:
-        studio = _Studio(args.out or OUT)
+        studio = _Studio(args.out or places.results() / "figures")
         runs = choice.find(args.runs, print)
         if not runs:
             print(f"no run in {args.runs}")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from parmesan_cagem import arguments, files
+from parmesan_cagem import arguments, files, places
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals
 
@@ -18,19 +18,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs",
         type=Path,
-        default=Path("results/runs"),
+        default=places.runs(),
         metavar="DIR",
-        help="folder of the runs (default %(default)s)",
+        help="folder of the runs (default $CAGEM_RESULTS/runs, else results/runs)",
     )
     parser.add_argument(
         "--figures",
         type=Path,
-        default=Path("results/figures"),
+        default=places.results() / "figures",
         metavar="DIR",
-        help="folder that `cagem figures` wrote (default %(default)s)",
+        help="folder that `cagem figures` wrote (default $CAGEM_RESULTS/figures, else results/figures)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("results/report.html"), metavar="FILE", help="the page (default %(default)s)"
+        "--out",
+        type=Path,
+        default=places.results() / "report.html",
+        metavar="FILE",
+        help="the page (default $CAGEM_RESULTS/report.html, else results/report.html)",
     )
     parser.add_argument("--paper", type=Path, metavar="FILE", help="published numbers (default results/paper.json)")
     arguments.add_data_flags(parser, unverified=False)

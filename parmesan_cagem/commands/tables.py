@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from parmesan_cagem import files
+from parmesan_cagem import files, places
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.report import missing, paper, render, runs, tables
 from parmesan_cagem.report.cells import RANKED
@@ -14,9 +14,6 @@ from parmesan_cagem.report.runs import Run
 from parmesan_cagem.signals import Signals
 
 HELP = "write the paper's Tables 1 to 3 with ours beside them, from the run records"
-
-
-RESULTS = Path("results")
 
 
 class Incomplete(UserError):
@@ -31,11 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--records",
         type=Path,
         nargs="+",
-        default=[RESULTS],
+        default=[places.results()],
         metavar="PATH",
-        help="folders of run folders (or with a folder runs of them), and records (default results)",
+        help="folders of run folders (or with a folder runs of them), and records ($CAGEM_RESULTS, else results)",
     )
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="folder (default results)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=places.results(),
+        metavar="DIR",
+        help="folder (default $CAGEM_RESULTS, else results)",
+    )
     parser.add_argument("--paper", type=Path, metavar="FILE", help="published numbers (default results/paper.json)")
     parser.add_argument(
         "--mixed", action="store_true", help="mark cells whose protocol deviates in place of refusing the column"
@@ -60,8 +63,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     """
     published, found = paper.load(args.paper), runs.read(args.records)
     if args.check:
-        folders = [path for path in args.records if path.is_dir() and path != RESULTS]
-        _check(found, published, args.preset, runs.run_folder(folders[0]) if folders else RESULTS / "runs")
+        folders = [path for path in args.records if path.is_dir() and path != places.results()]
+        _check(found, published, args.preset, runs.run_folder(folders[0]) if folders else places.runs())
     else:
         _write(found, published, args.mixed, args.out)
 

@@ -48,6 +48,8 @@ class Engine(Protocol):
         Of its matrix products: float32, tf32 or bf16.
     device : str
         What it runs on, for the record.
+    on_cpu : bool
+        Whether that is the CPU.
     rows_per_call : int
         Rows of one call of an evaluation (``function``) that keep the device busy and fit its memory.
     """
@@ -55,6 +57,7 @@ class Engine(Protocol):
     name: str
     precision: str
     device: str
+    on_cpu: bool
     rows_per_call: int
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
@@ -83,6 +86,29 @@ def check(name: str) -> None:
         compat.require_toolchain()
     elif importlib.util.find_spec("jax") is None:
         raise UserError("--engine xla: JAX is not installed; pip install jax, or use --engine c")
+
+
+def require_gpu(name: str) -> None:
+    """Refuse to compute on a CPU; imports JAX, no Theano.
+
+    Raises
+    ------
+    UserError
+        Says why there is no GPU.
+    """
+    if name == "c":
+        raise UserError("--require-gpu --engine c: engine c runs on the CPU; use --engine xla")
+    from parmesan_cagem.engines.xla import devices, platform
+
+    if devices.found()[0].platform != "gpu":
+        raise UserError(f"--require-gpu: {platform.why_no_gpu()}; or leave --require-gpu out to use the CPU")
+
+
+def where(engine: Engine) -> str:
+    """One line for the user: what the engine runs on."""
+    if not engine.on_cpu:
+        return f"running on {engine.device}"
+    return f"{'' if engine.name == 'c' else 'no GPU found: '}running on the CPU, {engine.device}"
 
 
 def get(name: str, devices: int = 1, precision: str = "float32") -> Engine:

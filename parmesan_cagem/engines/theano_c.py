@@ -28,6 +28,7 @@ class TheanoC:
 
     name = "c"
     precision = "float32"
+    on_cpu = True
     rows_per_call = 5000  # about 60 MB at the paper's widths
 
     def __init__(self, mode: str | None = None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import arguments, config
+from parmesan_cagem import arguments, config, places
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.presets import PRESETS
 from parmesan_cagem.report.cells import ERRORS, RANKED, size, values
@@ -138,7 +138,7 @@ def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound:
 def _train(cell: Cell, preset: str, label_seed: int, folder: Path) -> tuple[str, ...]:
     e = wanted(cell.settings, preset, label_seed, cell.place.quantity in ("bound", "F_1", "KL_z2"))
     command = ["python", f"run_{e.dataset}.py", *arguments.flags(e)]
-    if folder != Path("results/runs"):
+    if folder != places.runs():
         command += ["--out", str(folder)]
     if (folder / arguments.default_name(e) / "config.json").exists():
         command.append("--resume")

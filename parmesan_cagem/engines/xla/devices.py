@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from parmesan_cagem import provenance
+from parmesan_cagem.engines.xla import platform
 from parmesan_cagem.errors import UserError
 
 Place = Callable[[Any], jax.Array]
@@ -29,20 +30,14 @@ class Devices:
     """
 
     def __init__(self, count: int = 1) -> None:
-        if "JAX_COORDINATOR_ADDRESS" in os.environ and not _distributed():
-            jax.distributed.initialize(
-                os.environ["JAX_COORDINATOR_ADDRESS"],
-                int(os.environ["JAX_NUM_PROCESSES"]),
-                int(os.environ["JAX_PROCESS_ID"]),
-            )
-        found = jax.devices()
-        if count > len(found):
-            kind = found[0].platform
+        present = found()
+        if count > len(present):
+            kind = present[0].platform
             flag = f"XLA_FLAGS=--xla_force_host_platform_device_count={count}"
             hint = f", or simulate them: {flag}" if kind == "cpu" else ""
-            raise UserError(f"--devices {count}: JAX sees {len(found)} of kind {kind}; use at most that many{hint}")
+            raise UserError(f"--devices {count}: JAX sees {len(present)} of kind {kind}; use at most that many{hint}")
         self.count = count
-        self._mesh = Mesh(np.array(found[:count]), ("batch",))
+        self._mesh = Mesh(np.array(present[:count]), ("batch",))
 
     @property
     def name(self) -> str:
@@ -81,6 +76,31 @@ class Devices:
         if self.count == 1:
             return jax.device_put(value, self._mesh.devices[0])
         return jax.device_put(value, NamedSharding(self._mesh, spec))
+
+
+def found() -> list[jax.Device]:
+    """What JAX sees; where there are several processes, it is told of them first.
+
+    Raises
+    ------
+    UserError
+        The platform that the user chose is not there.
+    """
+    if "JAX_COORDINATOR_ADDRESS" in os.environ and not _distributed():
+        jax.distributed.initialize(
+            os.environ["JAX_COORDINATOR_ADDRESS"],
+            int(os.environ["JAX_NUM_PROCESSES"]),
+            int(os.environ["JAX_PROCESS_ID"]),
+        )
+    try:
+        with platform.no_word_of_a_missing_driver():
+            return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        if chosen := os.environ.get("JAX_PLATFORMS"):
+            raise UserError(
+                f"JAX_PLATFORMS={chosen}: {platform.why_no_gpu()}; unset it to use what there is"
+            ) from error
+        raise
 
 
 def _distributed() -> bool:

@@ -43,7 +43,8 @@ class XLA:
         self._devices = Devices(devices)
         self.precision = precision
         self.device = self._devices.name
-        self.rows_per_call = ROWS_PER_CALL if products.on_cpu() else ROWS_PER_CALL_ACCELERATOR
+        self.on_cpu = products.on_cpu()
+        self.rows_per_call = ROWS_PER_CALL if self.on_cpu else ROWS_PER_CALL_ACCELERATOR
 
     def function(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Callable[..., Arrays]:
         """Compile ``outputs`` of ``inputs``; shared variables stay on the device until they are set."""
