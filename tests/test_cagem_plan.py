@@ -1,5 +1,6 @@
 """`cagem plan`: what a person reads, what a program reads, and that both come at once."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from test_plan import SPEEDS
 
 from parmesan_cagem import cli
+from parmesan_cagem.config import Experiment
 
 ROOT = Path(__file__).resolve().parent.parent
 GRID = """
@@ -49,6 +51,10 @@ def test_for_programs(cagem, tmp_path):
     assert (status, err) == (0, "")
     plan = json.loads(out)
     assert (plan["preset"], plan["shards"]) == ("short", 4)
+    evaluation = plan["runs"][0].pop("evaluation")
+    given = dict(zip(evaluation[::2], evaluation[1::2], strict=True))  # all of them, the usual ones too
+    assert (given["--iw-samples"], given["--eval-images"], given["--estimator"]) == ("5000", "500", "marginal")
+    assert len(given) == sum(field.metadata["role"] == "evaluation" for field in dataclasses.fields(Experiment))
     assert plan["runs"][0] == {
         "name": NAMES[0],
         "script": "run_mnist.py",
