@@ -74,8 +74,8 @@ CONFIG ?=
 .PHONY: tables
 tables: .venv/.installed .venv-workflow/.installed ## run what is missing of the paper's grid, make its tables (PRESET=short, GRID=..., PROFILE=workflow/profiles/slurm)
 	$(BIN)/cagem plan $(GRID) --preset $(PRESET)
-	$(WORKFLOW_BIN)/snakemake --snakefile workflow/Snakefile --profile $(PROFILE) \
-	    --config preset=$(PRESET) grid=$(GRID) $(CONFIG) $(if $(ARGS),-- $(ARGS))
+	$(WORKFLOW_BIN)/snakemake --snakefile workflow/Snakefile --profile $(PROFILE) $(ARGS) \
+	    --config preset=$(PRESET) grid=$(GRID) $(CONFIG)
 
 .PHONY: workflow
 workflow: .venv-workflow/.installed ## make .venv-workflow: Snakemake and its Slurm executor
