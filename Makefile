@@ -58,6 +58,9 @@ test-browser: .venv/.browser ## the report in a real browser; needs chromium
 	@command -v "$(CHROMIUM)" >/dev/null || { echo "missing: chromium. Fix: apt-get install chromium, or make test-browser CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM="$$(command -v "$(CHROMIUM)")" $(PYTEST) -m browser tests/test_report_browser.py $(ARGS)
 
+.PHONY: cuda12
+cuda12: .venv/.cuda12 ## add the CUDA libraries that JAX needs on an NVIDIA GPU to .venv: 3 GB (the image has its own)
+
 .PHONY: modern
 modern: .venv-modern/.installed ## make .venv-modern: NumPy 2, newest JAX, Python 3.11 to 3.13 (PYTHON_MODERN=...), no g++
 
@@ -175,6 +178,12 @@ prerequisites:
 .venv/.installed: .venv/.locked pyproject.toml | prerequisites
 	@echo "setup 4/4: parmesan_cagem"
 	@$(PIP) --no-deps --no-build-isolation -e . || $(PIP_FAILED)
+	@touch $@
+
+# What cuda12.lock adds to archive.lock, and nothing else.
+.venv/.cuda12: .venv/.installed requirements/cuda12.lock
+	@echo "cuda12: JAX's plugin and NVIDIA's libraries (cuda12.lock)"
+	@$(PIP) --no-deps --require-hashes -r requirements/cuda12.lock || $(PIP_FAILED)
 	@touch $@
 
 .venv/.browser: .venv/.installed requirements/browser.lock
