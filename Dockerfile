@@ -31,12 +31,12 @@ RUN mkdir /opt/accelerator \
         *) echo "ACCELERATOR=$ACCELERATOR: must be cuda12 or cpu" >&2; exit 2 ;; \
     esac
 
-# ---- The source: its commit, read from .git, goes with it; .git itself stays behind, and so do runs that git has not.
+# ---- The source: its commit, read from .git, goes with it; .git itself stays behind, and so does whatever git has not.
 FROM environment AS source
 WORKDIR /cagem
 COPY . .
 RUN python tools/write_source.py \
-    && { [ ! -d .git ] || git clean -ffdxq -- results; } \
+    && { [ ! -d .git ] || git clean -ffdxq -e parmesan_cagem/source.json; } \
     && python -m pip install --prefix /opt/package --no-deps --no-build-isolation --editable . \
     && python -m compileall -q --invalidation-mode checked-hash parmesan_cagem \
     && rm -rf .git ./*.egg-info
@@ -48,8 +48,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ python3-dev \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --no-create-home --home-dir /home/cagem cagem \
-    && mkdir /home/cagem /results \
-    && chmod 1777 /home/cagem /results
+    && mkdir -p /home/cagem/.cache /results \
+    && chmod 1777 /home/cagem /home/cagem/.cache /results
 COPY --from=accelerator /opt/accelerator /opt/venv
 COPY --from=environment /opt/venv /opt/venv
 COPY --from=source /opt/package /opt/venv

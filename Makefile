@@ -73,12 +73,13 @@ modern-test: .venv-modern/.installed ## the quick tests there; those of engine c
 PRESET ?= short
 GRID ?= workflow/paper.yaml
 PROFILE ?= workflow/profiles/local
+RESULTS ?= $(or $(CAGEM_RESULTS),results)
 CONFIG ?=
 .PHONY: tables
 tables: .venv/.installed .venv-workflow/.installed ## run what is missing of the paper's grid, make its tables (PRESET=short, GRID=..., PROFILE=workflow/profiles/slurm)
-	$(BIN)/cagem plan $(GRID) --preset $(PRESET)
+	$(BIN)/cagem plan $(GRID) --preset $(PRESET) --out $(RESULTS)/runs
 	$(WORKFLOW_BIN)/snakemake --snakefile workflow/Snakefile --profile $(PROFILE) $(ARGS) \
-	    --config preset=$(PRESET) grid=$(GRID) $(CONFIG)
+	    --config preset=$(PRESET) grid=$(GRID) results=$(RESULTS) $(CONFIG)
 
 .PHONY: workflow
 workflow: .venv-workflow/.installed ## make .venv-workflow: Snakemake and its Slurm executor
@@ -155,7 +156,7 @@ lock: ## rewrite requirements/*.lock from *.in with uv (ARGS=--upgrade takes new
 	} && compile build && compile archive && compile dev && compile cuda12 && compile browser && compile modern --universal && compile modern-data --no-deps && compile workflow
 
 .PHONY: clean
-clean: ## remove both environments and every cache; results stay
+clean: ## remove the environments and every cache; results stay
 	rm -rf .venv .venv-modern .venv-workflow .snakemake build dist parmesan_cagem.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 

@@ -63,7 +63,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
             folder.path / "labels.json", {"indices": parts.labelled.tolist(), "sha256": parts.labelled_sha256}
         )
         if job.train_only and _is_trained(folder, e, data, parts):
-            print(_evaluated_by(folder, e))
+            print(_evaluated_by(folder, e, job))
             return None
         # Theano takes seconds to import: not before the user's mistakes are found.
         from parmesan_cagem import models, recording, trained
@@ -82,7 +82,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
             print(warning, file=sys.stderr)
         trainer.run()
         if job.train_only:
-            print(_evaluated_by(folder, e))
+            print(_evaluated_by(folder, e, job))
             return None
         record = recording.finish(folder, trained.load(folder.path), e, data, parts, engine, job.quiet)
     recording.print_results(record, folder)
@@ -99,13 +99,15 @@ def _is_trained(folder: RunFolder, e: Experiment, data: Dataset, parts: Partitio
     return all(key in facts and facts[key] == value for key, value in known.items())
 
 
-def _evaluated_by(folder: RunFolder, e: Experiment) -> str:
+def _evaluated_by(folder: RunFolder, e: Experiment, job: Job) -> str:
     """The command, with the settings that a checkpoint of before they were changed does not know."""
     trained = {**LATER, **checkpoint.load(folder.path).attributes["config"]}
     words = ["cagem", "evaluate", str(folder.path)]
     for field in dataclasses.fields(Experiment):
         if field.metadata["role"] == "evaluation" and trained.get(field.name) != getattr(e, field.name):
             words += ["--" + field.name.replace("_", "-"), str(getattr(e, field.name))]
+    words += ["--data-dir", str(job.data_dir)] if job.data_dir else []
+    words += ["--unverified-data"] * job.unverified + ["--require-gpu"] * job.require_gpu
     return f"trained    {e.epochs} epochs; evaluate with: {shlex.join(words)}"
 
 

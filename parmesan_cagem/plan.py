@@ -53,16 +53,19 @@ class Total:
 
 
 def chain(seconds: Seconds, shards: int) -> Chain:
-    """The work of a run, unknown times left out; every part of an evaluation has a start of its own.
+    """The work of a run, unknown times left out.
+
+    Every part of an evaluation has a start of its own. So has the merge, which is shared out among the parts: it needs
+    no more than that.
 
     Examples
     --------
     >>> chain(Seconds(train=100.0, evaluate=50.0, start=10.0), shards=4)
-    Chain(train=100.0, part=20.0, parts=4)
+    Chain(train=100.0, part=22.5, parts=4)
     """
     if not seconds.evaluate:
         return Chain(seconds.train or 0.0, 0.0, 0)
-    part = seconds.start + max(0.0, seconds.evaluate - seconds.start) / shards
+    part = seconds.start + (max(0.0, seconds.evaluate - seconds.start) + seconds.start) / shards
     return Chain(seconds.train or 0.0, part, shards)
 
 

@@ -47,7 +47,7 @@ class Entry:
     def epochs(self) -> int:
         """Completed epochs, as its log tells."""
         try:
-            lines = (self.folder / "log.jsonl").read_bytes().splitlines()
+            lines = (self.folder / "log.jsonl").read_bytes().split(b"\n")[:-1]  # after the last one a torn line, if any
             return max((json.loads(line).get("epoch", 0) for line in lines), default=0)
         except (OSError, ValueError):
             return 0
@@ -56,7 +56,12 @@ class Entry:
         path = self.folder / "record.json"
         if not path.exists():
             return False
-        record = files.read_json(path, "remove it: `--resume` writes it anew")
+        try:
+            record = files.read_json(path, "")
+        except UserError:  # `--resume` keeps it under another name, and writes it anew
+            return False
+        if not {"config", "epochs"} <= record.keys():
+            return False
         machine = {"checkpoint_every"}  # shapes no number
         wanted = {key: value for key, value in self.experiment.to_dict().items() if key not in machine}
         recorded = {key: value for key, value in {**LATER, **record["config"]}.items() if key not in machine}

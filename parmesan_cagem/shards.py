@@ -102,7 +102,8 @@ def compute(
     FloatingPointError
         A result is not finite.
     """
-    wanted = shard.identity(identity(trained, data, engine, provenance.git_state()), e)
+    run = identity(trained, data, engine, provenance.git_state())
+    wanted = shard.identity(run, e)
     if shard.path.exists():
         try:
             differing = _differences(Ledger.read(shard.path).identity, wanted)
@@ -115,6 +116,7 @@ def compute(
     with Ledger(shard.partial, wanted, engine.device) as ledger:
         if ledger.warning:
             print(ledger.warning, file=sys.stderr)
+        _absorb_the_run(shard, ledger, run)
         if len(classified):  # there are at least as many of these
             for settings, binary in each_seed(trained.model, e, data, parts, engine, quiet, ledger):
                 if len(bounded):
@@ -125,6 +127,18 @@ def compute(
         files.sync_folder(shard.run)
     except OSError as error:
         raise UserError(f"{shard.path}: cannot write: {files.cause(error)}; free some space, then repeat") from error
+
+
+def _absorb_the_run(shard: Shard, ledger: Ledger, run: dict[str, Any]) -> None:
+    """What an evaluation of the whole run has found, an earlier merge of another number of parts among them."""
+    path = shard.run / LEDGER
+    if path.exists():
+        try:
+            found = Ledger.read(path)
+        except sealed.Damaged:
+            return  # whose file it is says so
+        if found.identity == run:
+            ledger.absorb(found)
 
 
 def merge(

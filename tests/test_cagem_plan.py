@@ -74,11 +74,11 @@ def test_for_programs(cagem, tmp_path):
     assert (begun["state"], begun["epochs"], begun["seconds"]["2 cores"]["train"]) == ("begun", 15, 20 + 45 * 303)
     assert plan["devices"]["2 cores"] == {"measured": True, "reasoning": "measured"}
     of = {(total["of"], total["device"], total["count"]): total for total in plan["totals"]}
-    starts = 3 * 20  # of three further parts
+    starts = 4 * 20  # of three further parts and the merge
     assert of["whole grid", "2 cores", 1]["busy"] == 3 * (TRAIN + EVALUATE + starts)
     assert of["left", "2 cores", 1]["until"] == 3 * (TRAIN + EVALUATE + starts) - 15 * 303
     whole = of["whole grid", "H200", 8]
-    assert whole["until"] == pytest.approx(GPU[0] + 2 * (30 + (GPU[1] - 30) / 4))  # 12 parts on 8: two rounds
+    assert whole["until"] == pytest.approx(GPU[0] + 2 * (30 + GPU[1] / 4))  # 12 parts on 8: two rounds
     assert whole["eur"] == pytest.approx(whole["busy"] / 1000)
     assert of["whole grid", "2 cores", 1]["eur"] is None
     assert len(of) == len(plan["totals"]) == 6
@@ -93,7 +93,7 @@ def test_for_people(cagem, tmp_path):
     assert (lines[3][0], " ".join(lines[3][1:])) == (NAMES[2], "Table 2 begun, 15 of 60 epochs 3:48 7:14 0:03 0:01")
     assert "training, one H200 (estimated)" in out.splitlines()[0]
     whole = [line for line in out.splitlines() if line.startswith("whole grid")]
-    assert whole[0].split() == ["whole", "grid", "2", "cores", "36:54", "36:54"]
+    assert whole[0].split() == ["whole", "grid", "2", "cores", "36:55", "36:55"]
     assert whole[2].split()[2:6] == ["8", "x", "H200", "(estimated)"]
     assert "?" not in out
     assert "at least" not in out

@@ -69,15 +69,15 @@ def test_one_device_does_everything_one_after_the_other(chains):
 
 def test_totals_leave_unknown_times_out_and_count_them():
     runs = [Seconds(100.0, 50.0, 10.0), Seconds(None, 50.0, 10.0), Seconds(100.0, None, 10.0), Seconds(0.0, 0.0, 10.0)]
-    # Parts of 10 + 40 / 2 = 30 seconds.
-    assert plan.total(runs, 2, 1) == Total(busy=100 + 60 + 60 + 100, until=320, unknown=2)
-    assert plan.total(runs, 2, 3) == Total(busy=320, until=130, unknown=2)
+    # Parts of 10 + (40 + 10) / 2 = 35 seconds: half of the work and of the merge's start.
+    assert plan.total(runs, 2, 1) == Total(busy=100 + 70 + 70 + 100, until=340, unknown=2)
+    assert plan.total(runs, 2, 3) == Total(busy=340, until=135, unknown=2)
 
 
 @given(st.floats(1, 1e6), st.floats(0, 1e3), st.integers(1, 50))
 def test_parts_add_up_and_each_has_its_start(evaluate, start, shards):
     made = plan.chain(Seconds(0.0, start + evaluate, start), shards)
-    assert math.isclose(made.part * made.parts, evaluate + shards * start)
+    assert math.isclose(made.part * made.parts, evaluate + (shards + 1) * start)
 
 
 SPEEDS = {

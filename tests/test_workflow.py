@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from parmesan_cagem import files, runfolder, trained
+from parmesan_cagem import files, runfolder, sealed, trained
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = ROOT / ".venv-workflow" / "bin" / "snakemake"
@@ -45,6 +47,35 @@ def test_a_job_has_its_own_caches_its_cores_and_its_log(tmp_path: Path) -> None:
     cache = tmp_path / "cache" / "a run.train"
     expected = [f"base_compiledir={cache}/theano,optimizer=fast_compile", f"{cache}/xla", "3", "3"]
     assert log.read_text().splitlines()[1:] == expected
+
+
+@pytest.mark.skipif(not SNAKEMAKE.exists(), reason="no Snakemake; make workflow")
+@pytest.mark.parametrize(
+    ("change", "status", "told"),
+    [
+        ((), 0, {"train": 42, "shard": 42 * 8, "merge": 42, "data": 2, "tables": 1, "figures": 1, "report": 1}),
+        (("shards=3",), 0, {"shard": 42 * 3}),
+        (("gpu=true",), 0, {"train": 42}),
+        (("gpu=yes",), 1, "gpu=yes: give true or false"),
+        (("shard=3",), 1, "shard: no setting of workflow/config.yaml"),
+        (("device=h200",), 1, "device=h200: no times are known"),
+        (("grid=workflow/none.yaml",), 2, "workflow/none.yaml: cannot read the grid"),
+    ],
+)
+def test_the_jobs_of_the_paper(tmp_path: Path, change: tuple[str, ...], status: int, told: Any) -> None:
+    """A dry run: what would be done, or the mistake in one line."""
+    command = snakemake(tmp_path, ROOT / "workflow" / "paper.yaml", "local", "--dry-run", "--printshellcmds")
+    done = subprocess.run([*command, *change], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status, done.stdout + done.stderr
+    if status:
+        assert told in done.stderr
+        return
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
+    assert {name: int(jobs[name]) for name in told} == told
+    asked = re.findall(r"rule train:.*?resources: ([^\n]*)", done.stdout + done.stderr, re.DOTALL)
+    assert len(asked) == 42
+    assert all(f"gpu={int('gpu=true' in change)}" in resources for resources in asked)
+    assert ("--require-gpu" in done.stdout + done.stderr) == ("gpu=true" in change)
 
 
 def snakemake(results: Path, grid: Path, profile: str = "local", *arguments: str) -> list[str]:
@@ -81,8 +112,9 @@ def epochs_of(folder: Path) -> int:
     return sum("epoch" in line for line in runfolder.read_log(folder))
 
 
-def resumed(results: Path, name: str) -> bool:
-    return "--resume" in (results / "workflow" / "logs" / f"{name}.train.log").read_text()
+def first_lines(folder: Path) -> list[bytes]:
+    """Of the log, as long as the killed run had saved them: their seconds tell them from those of a new training."""
+    return (folder / "log.jsonl").read_bytes().splitlines()[:4]
 
 
 def numbers(folder: Path) -> dict[str, object]:
@@ -155,10 +187,53 @@ def test_goes_on_after_a_kill(undisturbed: Path, grid: Path, names: list[str], t
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert 5 <= epochs_of(folder) < 60
+    before = first_lines(folder)
     finished = run(tmp_path, grid)
     assert finished.returncode == 0, finished.stdout
-    assert resumed(tmp_path, names[0])
+    assert first_lines(folder) == before
     assert numbers(folder) == numbers(undisturbed / "runs" / names[0])
+
+
+@pytest.mark.workflow
+def test_a_record_is_not_the_end(undisturbed: Path, grid: Path, names: list[str], tmp_path: Path) -> None:
+    """Neither fewer epochs nor another evaluation passes for the run; what fits of it is not computed again."""
+    folder = tmp_path / "runs" / names[1]
+    by_hand = [sys.executable, "run_mnist.py", "--model", "vae", "--preset", "smoke", "--out", tmp_path / "runs"]
+    subprocess.run([*by_hand, "--epochs", "1"], cwd=ROOT, check=True)
+    assert (folder / "record.json").exists()
+    small = grid.with_name("small.yaml")
+    small.write_text(GRID[: GRID.index("  - for")] + GRID[GRID.index("  - for: a model without") :])
+    assert run(tmp_path, small).returncode == 0
+    assert numbers(folder) == numbers(undisturbed / "runs" / names[1])
+    evaluate = [sys.executable, "-m", "parmesan_cagem", "evaluate", folder, "--iw-samples", "5"]
+    subprocess.run(evaluate, cwd=ROOT, check=True)
+    assert run(tmp_path, small).returncode == 0
+    seconds = files.read_json(folder / "record.json", "")["eval"]["seconds"]
+    assert numbers(folder) == numbers(undisturbed / "runs" / names[1])
+    three = [*snakemake(tmp_path, small), "shards=3"]
+    again = subprocess.run(three, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "shard-3-of-3" in again.stdout + again.stderr
+    assert files.read_json(folder / "record.json", "")["eval"]["seconds"] == seconds  # the same rows, taken over
+
+
+@pytest.mark.workflow
+def test_parts_of_another_source_are_made_anew(undisturbed: Path, grid: Path, names: list[str], tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(undisturbed, results)
+    folder = results / "runs" / names[1]
+    (folder / "evaluated.txt").unlink()
+    (folder / "record.json").unlink()
+    (folder / "evaluation.h5").unlink()
+    foreign = folder / "evaluation.shard-1-of-2.h5"
+    body = sealed.encode({}, {"identity": {"git": {"commit": "0" * 40, "dirty": False}}, "devices": []})
+    foreign.write_bytes(sealed.seal(body) + body)
+    refused = run(results, grid)
+    assert refused.returncode == 1
+    assert "was made with" in refused.stdout
+    mended = run(results, grid)
+    assert mended.returncode == 0, mended.stdout
+    assert numbers(folder) == numbers(undisturbed / "runs" / names[1])
 
 
 @pytest.mark.workflow
@@ -206,11 +281,12 @@ def test_slurm_loses_nothing(undisturbed: Path, grid: Path, names: list[str], tm
     process = subprocess.Popen(snakemake(tmp_path, grid, "slurm", *quick), cwd=ROOT, start_new_session=True)
     try:
         wait_for_epochs(folder, 5, process)
+        before = first_lines(folder)
         slurm(*(["scontrol", "requeue"] if how == "requeue" else ["scancel"]), job_of("train", names[0]))
         assert process.wait(1200) == 0
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
-    assert resumed(tmp_path, names[0])
+    assert first_lines(folder) == before
     for name in names:
         assert numbers(tmp_path / "runs" / name) == numbers(undisturbed / "runs" / name)

@@ -87,7 +87,7 @@ def _command(args: argparse.Namespace, flag: str, value: object) -> str:
     for name in (*(field.name for field in FIELDS), "engine", "precision", "data_dir"):
         if getattr(args, name, None) is not None:
             given += ["--" + name.replace("_", "-"), str(getattr(args, name))]
-    given += ["--unverified-data"] * args.unverified_data
+    given += ["--unverified-data"] * args.unverified_data + ["--require-gpu"] * args.require_gpu
     return shlex.join(["cagem", "evaluate", str(args.run), *given, flag, str(value)])
 
 

@@ -6,6 +6,7 @@ Another engine is a module with a class that offers :class:`Engine`, and a line 
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -108,7 +109,9 @@ def where(engine: Engine) -> str:
     """One line for the user: what the engine runs on."""
     if not engine.on_cpu:
         return f"running on {engine.device}"
-    return f"{'' if engine.name == 'c' else 'no GPU found: '}running on the CPU, {engine.device}"
+    # Whoever named the platforms knows why there is no GPU.
+    found = "" if engine.name == "c" or os.environ.get("JAX_PLATFORMS") else "no GPU found: "
+    return f"{found}running on the CPU, {engine.device}"
 
 
 def get(name: str, devices: int = 1, precision: str = "float32") -> Engine:
