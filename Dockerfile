@@ -32,6 +32,7 @@ RUN mkdir /opt/accelerator \
     esac
 
 # ---- The source: its commit, read from .git, goes with it; .git itself stays behind, and so does whatever git has not.
+# Every user may read it, whatever the checkout's umask was.
 FROM environment AS source
 WORKDIR /cagem
 COPY . .
@@ -39,7 +40,8 @@ RUN python tools/write_source.py \
     && { [ ! -d .git ] || git clean -ffdxq -e parmesan_cagem/source.json; } \
     && python -m pip install --prefix /opt/package --no-deps --no-build-isolation --editable . \
     && python -m compileall -q --invalidation-mode checked-hash parmesan_cagem \
-    && rm -rf .git ./*.egg-info
+    && rm -rf .git ./*.egg-info \
+    && chmod -R a+rX .
 
 # ---- What runs: Python, and the compiler and headers that Theano's C code wants at run time.
 FROM ${BASE}

@@ -104,7 +104,7 @@ def ignored():
         "chardata.mat",
         "omniglot/images_background.zip",
         "results/runs/mnist-cagem-100-paper-s1/checkpoint.h5",
-        "results/runs/mnist-cagem-100-paper-s1/checkpoint.previous.h5",
+        "results/runs/mnist-cagem-100-paper-s1/checkpoint.damaged",
         "results/runs/mnist-cagem-100-paper-s1/evaluation.h5",
         "results/units/one/views.npz",
         ".venv/bin/python",
