@@ -146,13 +146,7 @@ def _parser(dataset: str, prog: str) -> argparse.ArgumentParser:
             default = presets.DATASETS[dataset].get(field.name, field.default)
             add_field(parser, field, f"default {'; '.join([str(default), *own])}")
     add_data_flags(parser, unverified=dataset == "omniglot")  # MNIST's files exist in one version only
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=places.runs(),
-        metavar="DIR",
-        help="folder of run folders (default $CAGEM_RESULTS/runs, else results/runs)",
-    )
+    add_runs_folder(parser, "--out")
     parser.add_argument(
         "--name", type=_folder_name, metavar="NAME", help="name of the run's folder (default: from the settings)"
     )
@@ -192,6 +186,12 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], de
     else:
         metavar = "{" + ",".join(facts["choices"]) + "}" if facts["choices"] else type(field.default).__name__.upper()
         parser.add_argument(flag, type=type(field.default), metavar=metavar, default=argparse.SUPPRESS, help=text)
+
+
+def add_runs_folder(parser: argparse.ArgumentParser, flag: str) -> None:
+    """Add ``--out`` or ``--runs``: where run folders lie."""
+    text = "folder of run folders (default $CAGEM_RESULTS/runs, else results/runs)"
+    parser.add_argument(flag, type=Path, default=places.runs(), metavar="DIR", help=text)
 
 
 def add_data_flags(parser: argparse.ArgumentParser, unverified: bool = True) -> None:

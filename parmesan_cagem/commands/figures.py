@@ -25,13 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", nargs="?", type=Path, metavar="RUN", help="a run folder: draw that run alone, into its folder"
     )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=places.runs(),
-        metavar="DIR",
-        help="folder of run folders (default $CAGEM_RESULTS/runs, else results/runs)",
-    )
+    arguments.add_runs_folder(parser, "--runs")
     parser.add_argument(
         "--out",
         type=Path,

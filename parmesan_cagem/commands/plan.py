@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import arguments, files, grid, places, plan, speeds
+from parmesan_cagem import arguments, files, grid, plan, speeds
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.grid import Grid, Run
 from parmesan_cagem.presets import PRESETS
@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "grid", type=Path, nargs="?", default=usual, metavar="GRID", help="YAML file of runs (workflow/paper.yaml)"
     )
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="of every run (default paper)")
-    parser.add_argument(
-        "--out", type=Path, default=places.runs(), metavar="DIR", help=f"folder of run folders ({places.runs()})"
-    )
+    arguments.add_runs_folder(parser, "--out")
     parser.add_argument("--price", type=float, metavar="EUR_PER_HOUR", help="of one GPU: print what its hours cost")
     parser.add_argument("--speeds", type=Path, metavar="FILE", help="measured times (workflow/speeds.json)")
     parser.add_argument(

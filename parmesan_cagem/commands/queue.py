@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from parmesan_cagem import arguments, places, run_queue
+from parmesan_cagem import arguments, run_queue
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals
 
@@ -24,13 +24,7 @@ class Unfinished(UserError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem queue``."""
     parser.add_argument("queue", type=Path, metavar="FILE", help="commands, one a line: run_mnist.py --labels 100 ...")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=places.runs(),
-        metavar="DIR",
-        help="folder of run folders (default $CAGEM_RESULTS/runs, else results/runs)",
-    )
+    arguments.add_runs_folder(parser, "--out")
     parser.add_argument("--minutes", type=float, default=LONG, metavar="M", help="stop then, every run saved (a week)")
     arguments.add_data_flags(parser, unverified=False)
 

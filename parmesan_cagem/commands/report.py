@@ -15,13 +15,7 @@ HELP = "write one self-contained HTML page: tables, figures, a page for each run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem report``."""
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=places.runs(),
-        metavar="DIR",
-        help="folder of the runs (default $CAGEM_RESULTS/runs, else results/runs)",
-    )
+    arguments.add_runs_folder(parser, "--runs")
     parser.add_argument(
         "--figures",
         type=Path,
