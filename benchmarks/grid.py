@@ -85,12 +85,13 @@ def main(argv: list[str] | None = None) -> int:
     for number, (e, kinds) in enumerate(todo, start=1):
         settings, before = settings_of(e), os.getloadavg()[0]
         child = Child(arguments.title(e.model, e.labels), Configuration, settings, args.preset)
-        for kind in kinds:
-            built = child.ask("build").value if kind == "steps" else {}
-            length = max(2, round(args.seconds / built["seconds"])) if built else 2
-            measured = built | child.ask(kind, length, args.blocks).value
-            if built:
-                measured["save_seconds"] = child.ask("save_seconds").value
+        built = child.ask("build").value if "steps" in kinds else {}
+        # The steps last: a model that has learnt random images by heart has weights that are not finite on others.
+        for kind in reversed(kinds):
+            length = max(2, round(args.seconds / built["seconds"])) if kind == "steps" else 2
+            measured = child.ask(kind, length, args.blocks).value
+            if kind == "steps":
+                measured = built | measured | {"save_seconds": child.ask("save_seconds").value}
             found[kind].append({"settings": settings, **measured, "load": [before, os.getloadavg()[0]]})
             seconds = f"{measured['seconds']:.3g} s ({measured['least']:.3g} to {measured['most']:.3g})"
             rounds.say(f"{number}/{len(todo)} {settings} {kind}: {seconds}, {measured['flop'] / 1e9:.3g} GFLOP")
