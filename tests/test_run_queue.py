@@ -101,6 +101,21 @@ def test_a_time_in_which_nothing_could_begin_is_refused(capsys, tmp_path, minute
     assert "give more than 2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"config": {}}', '{"epochs": 2}'])
+def test_a_record_that_cannot_be_read_is_none(queue, content):
+    (entry,) = queue("n")
+    finish(entry)
+    (entry.folder / "record.json").write_text(content)
+    assert entry.state == "started"
+
+
+def test_a_torn_line_of_the_log_takes_no_epoch_away(queue):
+    (entry,) = queue("n")
+    finish(entry)
+    (entry.folder / "log.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3, "F"')
+    assert entry.epochs == 2
+
+
 @pytest.mark.parametrize(("changes", "state"), [({"checkpoint_every": 7}, "finished"), ({"iw_samples": 3}, "started")])
 def test_a_record_counts_if_its_numbers_are_those_asked_for(queue, changes, state):
     (entry,) = queue("n")

@@ -137,6 +137,19 @@ def test_merging_computes_nothing_and_tells_who_did(run):
     assert again.calls == 2
 
 
+@pytest.mark.parametrize("content", ["its own", "another source's", "damaged"])
+def test_a_shard_takes_over_what_the_whole_run_has_found(run, monkeypatch, content):
+    evaluate(run)
+    if content == "damaged":
+        (run / "evaluation.h5").write_bytes(b"no HDF5")
+    elif content == "another source's":
+        monkeypatch.setattr(provenance, "git_state", lambda: {"commit": "1" * 40, "dirty": False})
+    machine = Counting()
+    evaluate(run, "--shard", "1/2", engine=machine)
+    assert (machine.calls == 0) == (content == "its own")
+    assert file_of(run, 1, 2).exists()
+
+
 def test_merging_keeps_what_the_run_knows_of_other_protocols(run):
     evaluate(run)
     compute(run, 2, "--iw-samples", "20")
