@@ -84,7 +84,8 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
         if job.train_only:
             print(_evaluated_by(folder, e, job))
             return None
-        record = recording.finish(folder, trained.load(folder.path), e, data, parts, engine, job.quiet)
+        work = recording.Work(trained.load(folder.path), e, data, parts, engine, job.quiet)
+        record = recording.finish(folder, work)
     recording.print_results(record, folder)
     print(table_row(record))
     return record

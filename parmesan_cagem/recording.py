@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,24 +26,43 @@ LEDGER, SAMPLES, FORMER = "evaluation.h5", "samples.png", "record.former-{}.json
 FEW_DRAWS = 100  # Burda's criterion needs at least so many for a posterior mean
 
 
-def finish(
-    folder: RunFolder,
-    trained: Trained,
-    e: Experiment,
-    data: Dataset,
-    parts: Partition,
-    engine: Engine,
-    quiet: bool,
-    ledger: Ledger | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Work:
+    """An evaluation to be done.
+
+    Attributes
+    ----------
+    trained : Trained
+    e : Experiment
+        As ``trained.experiment``, but for what may change: the run's length and its evaluation.
+    data : Dataset
+    parts : Partition
+    engine : Engine
+    quiet : bool
+    """
+
+    trained: Trained
+    e: Experiment
+    data: Dataset
+    parts: Partition
+    engine: Engine
+    quiet: bool
+
+    def identity(self, git: dict[str, Any]) -> dict[str, Any]:
+        """What its results follow from, besides the protocol: others are not these. A device may change on the way."""
+        source = {"engine": self.engine.name, "precision": self.engine.precision, "git": git}
+        return {"weights": self.trained.sha256, "data": self.data.sha256, **source}
+
+
+def finish(folder: RunFolder, work: Work, ledger: Ledger | None = None) -> dict[str, Any]:
     """Evaluate, write the record and the samples.
 
     Killed, it goes on where it stood when it is called again: finished images are in ``evaluation.h5``.
 
     Parameters
     ----------
-    e : Experiment
-        As ``trained.experiment``, but for what may change: the run's length and its evaluation.
+    folder : RunFolder
+    work : Work
     ledger : Ledger, optional
         Holds the results already, and stands in for the run's own.
 
@@ -58,12 +78,13 @@ def finish(
     FloatingPointError
         A result is not finite.
     """
+    trained, e, data, parts, engine = work.trained, work.e, work.data, work.parts, work.engine
     training = _provenance(folder)
     now = provenance.of(engine)
-    with ledger or Ledger(folder.path / LEDGER, identity(trained, data, engine, now["git"]), now["device"]) as ledger:
+    with ledger or Ledger(folder.path / LEDGER, work.identity(now["git"]), now["device"]) as ledger:
         if ledger.warning:
             print(ledger.warning, file=sys.stderr)
-        result = evaluation.evaluate(trained.model, e, data, parts, engine, quiet, ledger)
+        result = evaluation.evaluate(trained.model, e, data, parts, engine, work.quiet, ledger)
     fields = evaluation.record_fields(result, e, data)
     fields["eval"].update(
         now,
@@ -77,12 +98,6 @@ def finish(
     records.write(folder.record_path, record)
     save_grid(samples(trained.model, engine, 10, e.eval_seed), folder.path / SAMPLES)
     return record
-
-
-def identity(trained: Trained, data: Dataset, engine: Engine, git: dict[str, Any]) -> dict[str, Any]:
-    """What results follow from, besides the protocol: others are not these. Only a device may change on the way."""
-    source = {"engine": engine.name, "precision": engine.precision, "git": git}
-    return {"weights": trained.sha256, "data": data.sha256, **source}
 
 
 def training_fields(

@@ -18,15 +18,12 @@ from parmesan_cagem import files, provenance, sealed
 from parmesan_cagem.bounds import importance_bounds
 from parmesan_cagem.classification import classify
 from parmesan_cagem.config import Experiment
-from parmesan_cagem.data import Dataset
-from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.evaluation import each_seed, evaluate
 from parmesan_cagem.ledger import Ledger
-from parmesan_cagem.partition import Partition, evaluated
-from parmesan_cagem.recording import LEDGER, finish, identity
+from parmesan_cagem.partition import evaluated
+from parmesan_cagem.recording import LEDGER, Work, finish
 from parmesan_cagem.runfolder import RunFolder
-from parmesan_cagem.trained import Trained
 
 Command = Callable[["Shard"], str]  # the command that makes a shard, for whoever lacks it
 
@@ -72,7 +69,7 @@ class Shard:
         return images[count * (self.number - 1) // self.parts : count * self.number // self.parts]
 
     def identity(self, run: dict[str, Any], e: Experiment) -> dict[str, Any]:
-        """What its file is good for: one protocol, and what ``recording.identity`` names."""
+        """What its file is good for: one protocol, and what ``Work.identity`` names."""
         protocol = {f.name: getattr(e, f.name) for f in dataclasses.fields(e) if f.metadata["role"] == "evaluation"}
         return {**run, **protocol, "shard": self.which}
 
@@ -90,9 +87,7 @@ class Shard:
         os.close(self._lock)
 
 
-def compute(
-    shard: Shard, trained: Trained, e: Experiment, data: Dataset, parts: Partition, engine: Engine, quiet: bool
-) -> None:
+def compute(shard: Shard, work: Work) -> None:
     """Write the shard's file; killed, it goes on where it stood when it is called again. A complete one is left alone.
 
     Raises
@@ -102,7 +97,8 @@ def compute(
     FloatingPointError
         A result is not finite.
     """
-    run = identity(trained, data, engine, provenance.git_state())
+    model, e, data, engine, quiet = work.trained.model, work.e, work.data, work.engine, work.quiet
+    run = work.identity(provenance.git_state())
     wanted = shard.identity(run, e)
     if shard.path.exists():
         try:
@@ -118,10 +114,10 @@ def compute(
             print(ledger.warning, file=sys.stderr)
         _absorb_the_run(shard, ledger, run)
         if len(classified):  # there are at least as many of these
-            for settings, binary in each_seed(trained.model, e, data, parts, engine, quiet, ledger):
+            for settings, binary in each_seed(model, e, data, work.parts, engine, quiet, ledger):
                 if len(bounded):
-                    importance_bounds(trained.model, settings, engine, binary[bounded], bounded, quiet, ledger=ledger)
-                classify(trained.model, settings, engine, binary[classified], classified, quiet, ledger=ledger)
+                    importance_bounds(model, settings, engine, binary[bounded], bounded, quiet, ledger=ledger)
+                classify(model, settings, engine, binary[classified], classified, quiet, ledger=ledger)
     try:
         os.replace(shard.partial, shard.path)
         files.sync_folder(shard.run)
@@ -141,17 +137,7 @@ def _absorb_the_run(shard: Shard, ledger: Ledger, run: dict[str, Any]) -> None:
             ledger.absorb(found)
 
 
-def merge(
-    folder: RunFolder,
-    count: int,
-    trained: Trained,
-    e: Experiment,
-    data: Dataset,
-    parts: Partition,
-    engine: Engine,
-    quiet: bool,
-    command: Command,
-) -> dict[str, Any]:
+def merge(folder: RunFolder, count: int, work: Work, command: Command) -> dict[str, Any]:
     """Write the run's record from its ``count`` shards; computes nothing but the samples.
 
     Raises
@@ -161,23 +147,23 @@ def merge(
     """
     shards = [Shard(folder.path, number, count) for number in range(1, count + 1)]
     _require_all(shards, command)
-    run, union = identity(trained, data, engine, provenance.git_state()), Ledger(device=None)
+    run, union = work.identity(provenance.git_state()), Ledger(device=None)
     for shard in shards:
         try:
             found = Ledger.read(shard.path)
         except sealed.Damaged as reason:
             raise UserError(f"{shard.path} {reason}; make it anew: {command(shard)}") from None
-        differing = _differences(found.identity, shard.identity(run, e))
+        differing = _differences(found.identity, shard.identity(run, work.e))
         if differing:
             raise UserError(f"{shard.path} {differing}; merge with its settings, or make it anew: {command(shard)}")
         union.absorb(found)
-    evaluate(trained.model, e, data, parts, _Nothing(folder.path, count), True, union)
+    evaluate(work.trained.model, work.e, work.data, work.parts, _Nothing(folder.path, count), True, union)
     # The run's own ledger gets the rows too: other commands look there, and it may hold those of other protocols.
     with Ledger(folder.path / LEDGER, run, None) as ledger:
         if ledger.warning:
             print(ledger.warning, file=sys.stderr)
         ledger.absorb(union)
-    return finish(folder, trained, e, data, parts, engine, quiet, union)
+    return finish(folder, work, union)
 
 
 class _Nothing:

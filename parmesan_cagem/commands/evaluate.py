@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     from parmesan_cagem.report.row import table_row
     from parmesan_cagem.runfolder import RunFolder
 
-    with shards.Shard(args.run, *args.shard) if args.shard else RunFolder(args.run) as work:
+    with shards.Shard(args.run, *args.shard) if args.shard else RunFolder(args.run) as place:
         model = trained.load(args.run)
         e = dataclasses.replace(model.experiment, **given)
         how = {name: getattr(args, name, getattr(e, name)) for name in ("engine", "precision")}
@@ -68,16 +68,16 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         engine = engines.get(how["engine"], 1, how["precision"])
         if not args.no_progress:
             print(engines.where(engine), file=sys.stderr, flush=True)
-        everything = model, e, data, parts, engine, args.no_progress
-        if isinstance(work, shards.Shard):
-            shards.compute(work, *everything)
-            print(f"{work}  {work.path}; when all are there: {_command(args, '--merge', work.parts)}")
+        work = recording.Work(model, e, data, parts, engine, args.no_progress)
+        if isinstance(place, shards.Shard):
+            shards.compute(place, work)
+            print(f"{place}  {place.path}; when all are there: {_command(args, '--merge', place.parts)}")
             return
         if args.merge:
-            record = shards.merge(work, args.merge, *everything, lambda shard: _command(args, "--shard", shard.which))
+            record = shards.merge(place, args.merge, work, lambda shard: _command(args, "--shard", shard.which))
         else:
-            record = recording.finish(work, *everything)
-    recording.print_results(record, work)
+            record = recording.finish(place, work)
+    recording.print_results(record, place)
     print(table_row(record))
 
 
