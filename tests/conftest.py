@@ -9,7 +9,7 @@ from parmesan_cagem.toolchain import numpy_has_c_code
 # The image sets it; tests say themselves where results go.
 os.environ.pop("CAGEM_RESULTS", None)
 
-pytest.register_assert_rewrite("checkpoints", "python_process", "refusals", "runs", "toy", "toy_step")
+pytest.register_assert_rewrite("checkpoints", "python_process", "refusals", "runs", "sharded", "toy", "toy_step")
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +17,13 @@ def c_engine():
     """Asked for by every test that needs Theano's C code: in the modern environment it skips them."""
     if not numpy_has_c_code():
         pytest.skip("engine c needs NumPy < 2")
+
+
+@pytest.fixture(scope="module")
+def trained_only(tmp_path_factory):
+    """A run with 20 labels that nobody has evaluated; to be copied."""
+    from small_runs import train  # imports Theano, which most tests do without
+
+    out = tmp_path_factory.mktemp("trained")
+    train(out, "--labels", "20", "--train-only")
+    return out / "run"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sharded import compute, contents, evaluate, file_of, refused
-from small_runs import Counting, called, digits, train
+from small_runs import Counting, called, digits
 
 from parmesan_cagem import provenance, records
 from parmesan_cagem.ledger import Ledger
@@ -26,16 +26,9 @@ def test_shards_are_balanced_disjoint_and_cover_all(count, parts):
     assert max(sizes) - min(sizes) <= 1
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    out = tmp_path_factory.mktemp("trained")
-    train(out, "--labels", "20", "--train-only")
-    return out / "run"
-
-
 @pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
+def run(trained_only, tmp_path):
+    return shutil.copytree(trained_only, tmp_path / "run")
 
 
 def few_images():
@@ -43,13 +36,13 @@ def few_images():
 
 
 @pytest.fixture(scope="module")
-def by_one_process(trained, tmp_path_factory):
+def by_one_process(trained_only, tmp_path_factory):
     """(record, folder) of the protocol, computed at once; each once."""
     made = {}
 
     def made_by(*flags, data=None):
         if flags not in made:
-            folder = shutil.copytree(trained, tmp_path_factory.mktemp("whole") / "run")
+            folder = shutil.copytree(trained_only, tmp_path_factory.mktemp("whole") / "run")
             evaluate(folder, *flags, data=data)
             made[flags] = records.read(folder / "record.json"), folder
         return made[flags]

@@ -7,21 +7,14 @@ import shutil
 import numpy as np
 import pytest
 from sharded import compute, contents, evaluate, file_of, refused
-from small_runs import Counting, called, digits, train
+from small_runs import Counting, called, digits
 
 from parmesan_cagem import checkpoint, provenance, records, sealed
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    out = tmp_path_factory.mktemp("trained")
-    train(out, "--labels", "20", "--train-only")
-    return out / "run"
-
-
 @pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
+def run(trained_only, tmp_path):
+    return shutil.copytree(trained_only, tmp_path / "run")
 
 
 def test_missing_shards_are_named_with_the_commands_that_make_them(run):
@@ -86,8 +79,8 @@ def other_data(run):
 
 
 @pytest.fixture(scope="module")
-def computed(trained, tmp_path_factory):
-    folder = shutil.copytree(trained, tmp_path_factory.mktemp("computed") / "run")
+def computed(trained_only, tmp_path_factory):
+    folder = shutil.copytree(trained_only, tmp_path_factory.mktemp("computed") / "run")
     compute(folder, 3)
     return folder
 
