@@ -2,7 +2,7 @@
 # newest JAX: what needs no C code of Theano's) and .venv-workflow (Snakemake). `make help` lists what can be done.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
 # ARGS (extra flags for demo, test, test-slow, test-browser, test-workflow, modern-test, bench, bench-models,
-# bench-grid, units, tables, gpu, lock).
+# bench-grid, units, tables, torture, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,6 +50,11 @@ test: lint types ## lint, types and the quick tests
 .PHONY: test-slow
 test-slow: .venv/.installed ## the tests that take minutes
 	$(PYTEST) -m "slow and not gpu" --timeout 3600 $(ARGS)
+
+# Kills, failing disks, damaged files, NaN...; figures in docs/records/torture, the table in docs/reliability.md.
+.PHONY: torture
+torture: .venv/.installed ## inject faults by the hundred, an hour on 2 cores; docs/reliability.md (ARGS="kill soak": parts)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m torture $(ARGS)
 
 # A chromium of the system (CHROMIUM=/path/to/it otherwise), driven by playwright from browser.lock.
 CHROMIUM ?= chromium
