@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,14 @@ class Job:
 
 class Parser(argparse.ArgumentParser):
     """A wrong flag is a user's mistake like any other: one line."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse does it, but for ``--flag=--``, which it takes for a flag whose value is an empty list."""
+        for word in sys.argv[1:] if args is None else args:
+            flag, equals, value = word.partition("=")
+            if flag[:1] == "-" and equals and value == "--":
+                self.error(f"argument {flag}: expected one argument, not --")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")

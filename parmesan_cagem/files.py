@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,21 @@ def write_atomically(path: Path, data: bytes) -> None:
         ) from error
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of the file at ``path``.
+
+    Raises
+    ------
+    OSError
+        There is none, or it is none: a pipe would be waited for without end, and a device may never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a file, but a folder, a pipe or a device", str(path))
+        return file.read()
+
+
 def read_json(path: Path, fix: str) -> dict[str, Any]:
     """The JSON object in the file at ``path``.
 
@@ -88,7 +104,7 @@ def read_json(path: Path, fix: str) -> dict[str, Any]:
         One line, which ends in ``fix``: the file cannot be read or holds something else.
     """
     try:
-        value = json.loads(Path(path).read_bytes())
+        value = json.loads(read_bytes(path))
         if not isinstance(value, dict):
             raise ValueError("not an object")
     except OSError as error:

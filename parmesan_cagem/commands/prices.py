@@ -68,6 +68,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
 
     how = {name: getattr(args, name, record["eval"][name]) for name in ("engine", "precision")}
     engines.check(how["engine"])
+    if hasattr(args, "precision"):
+        engines.check_precision(how["engine"], args.precision)
     with RunFolder(args.run) as folder:
         data = load(e.dataset, args.data_dir, args.unverified_data)
         engine = engines.get(how["engine"], 1, how["precision"])
