@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any, NoReturn
 from parmesan_cagem import config, places, presets
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
+
+_LONGEST = 255  # bytes of a name on every file system that Linux has
 
 
 @dataclass(frozen=True)
@@ -231,4 +234,8 @@ def path(text: str) -> Path:
 def _folder_name(text: str) -> str:
     if not text or text in (".", "..") or "/" in text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a folder")
+    if len(os.fsencode(text)) > _LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is too long for the name of a folder: give {_LONGEST} bytes at most"
+        )
     return text

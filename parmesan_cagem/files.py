@@ -57,7 +57,8 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` atomically: sorted keys, indented by two, a newline at the end."""
-    write_atomically(path, (to_json(value, indent=2, sort_keys=True) + "\n").encode())
+    # Of a folder's name, a byte that is no text is a lone surrogate: JSON has an escape for it, the same as Python's.
+    write_atomically(path, (to_json(value, indent=2, sort_keys=True) + "\n").encode(errors="backslashreplace"))
 
 
 def write_atomically(path: Path, data: bytes) -> None:

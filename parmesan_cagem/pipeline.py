@@ -61,6 +61,8 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
     engines.check(e.engine)
     if job.require_gpu:
         engines.require_gpu(e.engine)
+    if e.devices > 1:
+        engines.get(e.engine, e.devices, e.precision)  # are there as many? Before anything is written
     settings = e.to_dict()
     if job.resume:
         opened = RunFolder.open(job.folder, settings, MAY_CHANGE, LATER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import io
 import os
 import shutil
@@ -22,7 +23,8 @@ from unittest import mock
 
 import numpy as np
 
-from parmesan_cagem import cli, data, pipeline
+from parmesan_cagem import cli, data, models, pipeline
+from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from torture import flags_lines
 from torture.flags_lines import RUNS, Command, shown
@@ -61,15 +63,24 @@ def world(run: Path) -> Iterator[Judge]:
     def begin(*_: Any, **__: Any) -> NoReturn:
         raise Begun
 
+    # No model computes here: what a run script asks for begins, what a run's folder holds is built once.
+    built = functools.cache(lambda settings, pixels: real_build(Experiment.from_dict(dict(settings)), pixels))
+    real_build = models.build
+
+    def build(e: Experiment, pixels: int) -> Any:
+        return built(tuple(e.to_dict().items()), pixels)
+
     small = {"mnist": _every_tenth(real("mnist", None)), "omniglot": _strokes()}
     with contextlib.ExitStack() as stack:
         for place in ("parmesan_cagem.pipeline", "parmesan_cagem.data", "parmesan_cagem.data.commands"):
             stack.enter_context(mock.patch(f"{place}.load", load))
         for place in (
-            *("models.build", "run_queue._run", "data.commands.fetch", "commands.figures._Studio.draw"),
-            *("report.decode.section", "units.top_divergence", "pricing.finish"),
+            *("run_queue._run", "data.commands.fetch", "commands.figures._Studio.draw", "report.decode.section"),
+            *("recording.finish", "shards.compute", "units.top_divergence", "pricing.finish"),
         ):
             stack.enter_context(mock.patch(f"parmesan_cagem.{place}", begin))
+        stack.enter_context(mock.patch("parmesan_cagem.models.build", build))
+        stack.enter_context(mock.patch("parmesan_cagem.provenance.versions", begin))  # a run script's first look
         stack.enter_context(mock.patch.dict(os.environ, {"HOME": str(top), "XDG_CACHE_HOME": str(top / "cache")}))
         for name in ("CAGEM_DATA", "CAGEM_RESULTS", "COLUMNS"):
             os.environ.pop(name, None)
