@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,18 @@ def cause(error: OSError) -> str:
     return " ".join((error.strerror or str(error) or type(error).__name__).split())
 
 
+def where(error: OSError) -> str | None:
+    """What to tell a user of an error that names a file; None of one that names none.
+
+    Examples
+    --------
+    >>> where(PermissionError(13, "Permission denied", "runs/x"))
+    'runs/x: Permission denied; name another, or mend that one'
+    """
+    named = error.filename2 or error.filename
+    return None if named is None else f"{os.fsdecode(named)}: {cause(error)}; name another, or mend that one"
+
+
 def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """JSON text; NumPy scalars become numbers of the same value.
 
@@ -44,7 +57,8 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` atomically: sorted keys, indented by two, a newline at the end."""
-    write_atomically(path, (to_json(value, indent=2, sort_keys=True) + "\n").encode())
+    # Of a folder's name, a byte that is no text is a lone surrogate: JSON has an escape for it, the same as Python's.
+    write_atomically(path, (to_json(value, indent=2, sort_keys=True) + "\n").encode(errors="backslashreplace"))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -67,6 +81,21 @@ def write_atomically(path: Path, data: bytes) -> None:
         ) from error
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of the file at ``path``.
+
+    Raises
+    ------
+    OSError
+        There is none, or it is none: a pipe would be waited for without end, and a device may never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a file, but a folder, a pipe or a device", str(path))
+        return file.read()
+
+
 def read_json(path: Path, fix: str) -> dict[str, Any]:
     """The JSON object in the file at ``path``.
 
@@ -76,7 +105,7 @@ def read_json(path: Path, fix: str) -> dict[str, Any]:
         One line, which ends in ``fix``: the file cannot be read or holds something else.
     """
     try:
-        value = json.loads(Path(path).read_bytes())
+        value = json.loads(read_bytes(path))
         if not isinstance(value, dict):
             raise ValueError("not an object")
     except OSError as error:

@@ -110,7 +110,7 @@ def read(path: Path, preset: str, out: Path) -> Grid:
 
 def _content(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(files.read_bytes(path).decode())
     except OSError as error:
         raise UserError(f"{path}: cannot read the grid: {files.cause(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: a date such as 2026-13-01

@@ -78,7 +78,7 @@ def term_names(model: Model) -> tuple[str, ...]:
 def posterior_mean(terms: Terms, name: str) -> TensorVariable:
     """Mean of a variable, averaged over y by q(y|.): (B, D)."""
     mu = terms.latents[name].mu
-    assert mu is not None, name
+    assert mu is not None, name  # noqa: S101  for the type checker: a Gaussian's latent has a mean
     return mu if mu.ndim == 2 else T.sum(T.exp(terms.latents["y"].log_q).dimshuffle(0, 1, "x") * mu, axis=1)
 
 

@@ -150,7 +150,9 @@ def _without_paths(text: str) -> str:
 
 def _first_line(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, errors="replace")
+        done = subprocess.run(  # noqa: S603  the compiler, by fixed words of this file, no shell
+            command, capture_output=True, text=True, timeout=10, errors="replace"
+        )
     except (OSError, subprocess.SubprocessError):
         return ABSENT
     lines = done.stdout.splitlines()
@@ -162,8 +164,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
     # Inside a git hook, GIT_DIR and its kin name another checkout than the package's.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *arguments],
+        done = subprocess.run(  # noqa: S603  fixed words and the package's own folder, no shell
+            ["git", "--no-optional-locks", "-C", str(folder), *arguments],  # noqa: S607  git is the user's own, wherever it is
             capture_output=True,
             text=True,
             errors="replace",

@@ -77,8 +77,10 @@ def read(path: Path, out: Path, data_dir: Path | None = None) -> list[Entry]:
         A line is no command of this package: names it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = files.read_bytes(path).decode().splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the queue: {files.cause(error)}") from error
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot read the queue: {error}") from error
     entries: list[Entry] = []
     for number, line in enumerate(lines, start=1):
@@ -160,7 +162,8 @@ def _run(entry: Entry, before: str, deadline: float, grace: float, environment: 
 @contextlib.contextmanager
 def _child(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does not outlive us: whatever happens here, it is gone in the end, and could save itself first."""
-    process = subprocess.Popen(command, env=None if environment is None else dict(environment))
+    # This interpreter and one of SCRIPTS, no shell; the flags are words that its parser has accepted.
+    process = subprocess.Popen(command, env=None if environment is None else dict(environment))  # noqa: S603
     try:
         yield process
     except BaseException:  # the queue is interrupted: the run may still save itself

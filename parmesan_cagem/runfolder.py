@@ -238,7 +238,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 def _bytes_of(log: Path) -> bytes:
     try:
-        return log.read_bytes()
+        return files.read_bytes(log)
     except FileNotFoundError:
         return b""
     except OSError as error:

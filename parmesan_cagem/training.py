@@ -284,7 +284,7 @@ class Trainer:
         }
         entry.update(self._means())
         for name, (images, labels) in self._watched.items():
-            assert self._monitor is not None
+            assert self._monitor is not None  # noqa: S101  for the type checker: compiled if anything is watched
             values = self._monitor(images, labels, p.epoch)
             if not e.labels:  # clusters are not classes: no cross-entropy
                 values = {k: v for k, v in values.items() if k not in ("H_q", "H_p")}

@@ -7,7 +7,6 @@ import dataclasses
 import re
 import shlex
 import sys
-from pathlib import Path
 
 from parmesan_cagem import arguments, engines, records
 from parmesan_cagem.config import Experiment
@@ -19,7 +18,7 @@ FIELDS = [field for field in dataclasses.fields(Experiment) if field.metadata["r
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem evaluate``: those of the run scripts that concern the evaluation."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run: results/runs/NAME")
+    parser.add_argument("run", type=arguments.path, metavar="RUN", help="folder of the run: results/runs/NAME")
     for field in FIELDS:
         arguments.add_field(parser, field, "as the run was given")
     for name in ("engine", "precision"):
@@ -59,6 +58,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         e = dataclasses.replace(model.experiment, **given)
         how = {name: getattr(args, name, getattr(e, name)) for name in ("engine", "precision")}
         engines.check(how["engine"])
+        if hasattr(args, "precision"):
+            engines.check_precision(how["engine"], args.precision)
         if args.require_gpu:
             engines.require_gpu(how["engine"])
         data = load(e.dataset, args.data_dir, args.unverified_data)

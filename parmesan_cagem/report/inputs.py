@@ -79,5 +79,5 @@ def collect(runs: Path, figures: Path) -> tuple[list[Run], list[str]]:
 def read(path: Path) -> bytes | None:
     """The file's bytes; None where there is none."""
     with contextlib.suppress(OSError):
-        return path.read_bytes()
+        return files.read_bytes(path)
     return None
