@@ -19,7 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from parmesan_cagem import plain_json
 from parmesan_cagem.errors import UserError
+
+JSON_BYTES = 4 << 20  # of a file of JSON: our largest has 64 kB; parsed, text takes up to thirty times its size
 
 
 def cause(error: OSError) -> str:
@@ -82,19 +85,25 @@ def write_atomically(path: Path, data: bytes) -> None:
         ) from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of the file at ``path``.
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most ``limit`` bytes: a pipe would block, a device never end.
 
     Raises
     ------
     OSError
-        There is none, or it is none: a pipe would be waited for without end, and a device may never end.
+        It cannot be read, is something else, or is larger.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would block here
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a file, but a folder, a pipe or a device", str(path))
-        return file.read()
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"has more than {limit} bytes", str(path))
+    return data
 
 
 def read_json(path: Path, fix: str) -> dict[str, Any]:
@@ -106,12 +115,12 @@ def read_json(path: Path, fix: str) -> dict[str, Any]:
         One line, which ends in ``fix``: the file cannot be read or holds something else.
     """
     try:
-        value = json.loads(read_bytes(path))
+        value = plain_json.parse(read_bytes(path, JSON_BYTES))
         if not isinstance(value, dict):
             raise ValueError("not an object")
     except OSError as error:
         raise UserError(f"{path}: cannot read: {cause(error)}; {fix}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON as expected ({error}); {fix}") from error
     return value
 

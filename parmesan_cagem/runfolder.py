@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from parmesan_cagem import checkpoint, files
+from parmesan_cagem import checkpoint, files, plain_json
 from parmesan_cagem.errors import UserError
+
+LOG_BYTES = 32 << 20  # a thousand epochs take two million
 
 _ABSENT = object()
 
@@ -226,9 +228,11 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     path, entries = Path(folder) / "log.jsonl", []
     for number, line in enumerate(_bytes_of(path).split(b"\n")[:-1], start=1):
         try:
-            entry = json.loads(line)
+            entry = plain_json.parse(line)
             if not isinstance(entry, dict):
                 raise ValueError("not an object")
+            if "epoch" in entry:
+                _check_epoch(entry)
         except ValueError as error:
             raise UserError(
                 f"{path}: line {number} is damaged ({error}); restore the log from a copy, or remove that line"
@@ -237,9 +241,19 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def _check_epoch(entry: Mapping[str, Any]) -> None:
+    """An epoch's line holds numbers, lists of numbers, and numbers by name: whoever draws it adds and compares them."""
+    if type(entry["epoch"]) is not int or entry["epoch"] < 0:
+        raise ValueError("epoch: not a number of epochs")
+    for name, value in entry.items():
+        inner = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+        if not all(type(one) in (int, float) for one in inner):
+            raise ValueError(f"{name}: not a number")
+
+
 def _bytes_of(log: Path) -> bytes:
     try:
-        return files.read_bytes(log)
+        return files.read_bytes(log, LOG_BYTES)
     except FileNotFoundError:
         return b""
     except OSError as error:
