@@ -1,4 +1,4 @@
-"""Mutation testing of what the numbers and the files rest on: ``python -m tools.mutation --json docs/records/mutation.json``.
+"""Mutation testing of what numbers and files rest on: ``python -m tools.mutation --json docs/records/mutation.json``.
 
 Makes every mutant of the modules in ``TESTS``, runs the module's tests against it, and compares the survivors with
 ``tests/mutants.toml``, which says of each why no test can tell it from the original. Exit status 1 when one survives
@@ -37,9 +37,14 @@ TESTS = {
     "evaluation": ["tests/test_evaluation.py", "tests/test_evaluation_without_y.py"],
     "checkpoint": ["tests/test_checkpoint.py", "tests/test_checkpoint_damage.py", "tests/test_checkpoint_faults.py"],
     "data/labels": ["parmesan_cagem/data/labels.py", "tests/data/test_labels.py"],
-    "label_weights": ["parmesan_cagem/label_weights.py"],
+    "label_weights": ["parmesan_cagem/label_weights.py", "tests/test_config.py"],
     "sealed": ["tests/test_checkpoint.py", "tests/test_checkpoint_damage.py"],
-    "files": ["parmesan_cagem/files.py", "tests/test_checkpoint.py", "tests/test_checkpoint_faults.py"],
+    "files": [
+        "parmesan_cagem/files.py",
+        "tests/test_files.py",
+        "tests/test_records.py",
+        "tests/test_checkpoint_faults.py",
+    ],
 }
 
 
@@ -49,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(TESTS)}; all when none is named")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--progress", type=Path, default=ROOT / ".mutation.jsonl", metavar="FILE", help="%(default)s")
-    parser.add_argument("--keep", action="store_true", help="trust results of killed mutants from before a change of tests")
+    parser.add_argument("--keep", action="store_true", help="trust what older tests killed")
     parser.add_argument("--fresh", action="store_true", help="forget the progress file")
     options = parser.parse_args(argv)
     if unknown := set(options.modules) - set(TESTS):
@@ -98,10 +103,11 @@ def _in_child(module: str, progress: Path, keep: bool) -> None:
 def _try(module: str, todo: list[Mutant], trial: Trial, progress: Path) -> None:
     clock = time.monotonic()
     print(f"{module}: its tests take {trial.baseline.cpu} s, {len(trial.stale)} modules imported anew", flush=True)
+    of, tests = _of(module), _tests(trial.root)
     with open(progress, "a", encoding="utf-8") as file:
         for count, mutant in enumerate(todo, 1):
             outcome = trial.run(mutant.source)
-            entry = {"module": module, "of": _of(module), "tests": _tests(), **vars(mutant), **vars(outcome)}
+            entry = {"module": module, "of": of, "tests": tests, **vars(mutant), **vars(outcome)}
             del entry["source"]
             file.write(json.dumps(entry) + "\n")
             file.flush()
@@ -112,12 +118,13 @@ def _try(module: str, todo: list[Mutant], trial: Trial, progress: Path) -> None:
 
 
 def _todo(module: str, progress: Path, keep: bool) -> Iterator[Mutant]:
+    of, tests = _of(module), _tests(ROOT)
     done = {
         entry["number"]
         for entry in _done(progress)
         if entry["module"] == module
-        and entry["of"] == _of(module)
-        and (entry["tests"] == _tests() or (keep and entry["result"] != "survived"))
+        and entry["of"] == of
+        and (entry["tests"] == tests or (keep and entry["result"] != "survived"))
     }
     for mutant in mutants((ROOT / PACKAGE / f"{module}.py").read_text(encoding="utf-8")):
         if mutant.number not in done:
@@ -142,18 +149,17 @@ def _of(module: str) -> str:
     return hashlib.sha256((ROOT / PACKAGE / f"{module}.py").read_bytes()).hexdigest()[:16]
 
 
-def _tests() -> str:
+def _tests(root: Path) -> str:
     total = hashlib.sha256()
-    for path in sorted((ROOT / "tests").rglob("*.py")):
+    for path in sorted((root / "tests").rglob("*.py")):
         total.update(path.read_bytes())
     return total.hexdigest()[:16]
 
 
 def _copy(root: Path) -> None:
     """The files of the checkout, those that nobody has committed yet among them."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-    )
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     for name in listed.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file() and not name.startswith("results/"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import os
@@ -63,6 +64,7 @@ class Trial:
         _quick_hypothesis()
         _pytest(["--collect-only", *tests])
         self.stale = _stale(root, self.name)
+        self.killers: list[str] = []  # the last one first: what killed a neighbour kills most
         self.limit = 600.0
         self.baseline = self.run(self.original)
         if self.baseline.result != "survived":
@@ -89,7 +91,9 @@ class Trial:
             return Outcome("timeout", "waited" if not ended else "ran", cpu)
         if code == 0:
             return Outcome("survived", "", cpu)
-        return Outcome("killed", json.loads(told) if told else f"exit status {code}", cpu)
+        by = json.loads(told) if told else f"exit status {code}"
+        self.killers = [by, *(one for one in self.killers if one != by)]
+        return Outcome("killed", by, cpu)
 
     def _child(self, sender: int) -> None:
         code = 99
@@ -102,7 +106,7 @@ class Trial:
                 parent, _, leaf = name.rpartition(".")
                 vars(sys.modules.get(parent, sys)).pop(leaf, None) if parent else None
                 sys.modules.pop(name, None)
-            first = _First()
+            first = _First(self.killers)
             code = int(_pytest(["-x", *self.tests], first))
             if first.failed:
                 os.write(sender, json.dumps(first.failed[:200]).encode())
@@ -113,9 +117,14 @@ class Trial:
 
 
 class _First:
-    """A pytest plugin: the first thing that failed."""
+    """A pytest plugin: runs the likely killers first, and knows what failed first."""
 
-    failed = ""
+    def __init__(self, killers: list[str]) -> None:
+        self.rank = {killer: place for place, killer in enumerate(killers)}
+        self.failed = ""
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: self.rank.get(item.nodeid, len(self.rank)))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self.failed:
@@ -197,7 +206,5 @@ def _wait(pid: int, seconds: float) -> bool:
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
