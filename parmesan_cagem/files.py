@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -170,11 +171,12 @@ def give_second_name(path: Path, name: Path) -> None:
 
 def sweep(path: Path) -> None:
     """Remove what dead writers of ``path`` left behind; a living writer's file is locked and stays."""
-    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".tmp"):
-                with contextlib.suppress(OSError):
-                    _remove_unlocked(entry.path)
+    _sweep(path.parent, rf"\.{re.escape(path.name)}\..*\.tmp")
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove what dead writers of any file in ``folder`` left behind: some files are never written again."""
+    _sweep(folder, r"\..+\.[0-9a-f]{16}\.tmp")
 
 
 def write_and_sync(descriptor: int, *parts: bytes | memoryview) -> None:
@@ -196,6 +198,14 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _sweep(folder: Path, pattern: str) -> None:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if re.fullmatch(pattern, entry.name, re.DOTALL):
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(entry.path)
 
 
 def _remove_unlocked(name: str) -> None:

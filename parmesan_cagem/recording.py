@@ -94,9 +94,10 @@ def finish(folder: RunFolder, work: Work, ledger: Ledger | None = None) -> dict[
         peak_memory_bytes=ledger.peak_memory_bytes(),
     )
     record = {**training_fields(folder, trained, e, data, parts), **training, **fields}
+    # The record last: where it is, the run counts as finished, and nobody would come back for the samples.
+    save_grid(samples(trained.model, engine, 10, e.eval_seed), folder.path / SAMPLES)
     _keep_former(folder, record)
     records.write(folder.record_path, record)
-    save_grid(samples(trained.model, engine, 10, e.eval_seed), folder.path / SAMPLES)
     return record
 
 
@@ -166,9 +167,12 @@ def _keep_former(folder: RunFolder, record: dict[str, Any]) -> None:
         words = _words(former)
     except UserError as error:  # of an older schema, or damaged
         words = f"a record that cannot be read ({error})"
+    former_bytes = folder.record_path.read_bytes()
     names = (folder.path / FORMER.format(number) for number in itertools.count(1))
-    kept = next(name for name in names if not name.exists())
-    files.write_atomically(kept, folder.record_path.read_bytes())
+    # One of the same bytes: a process killed before it wrote the new record has kept this one already.
+    kept = next(name for name in names if not name.exists() or name.read_bytes() == former_bytes)
+    if not kept.exists():
+        files.write_atomically(kept, former_bytes)
     print(f"{folder.record_path}: {_words(record)} replaces {words}, now {kept.name}", file=sys.stderr)
 
 

@@ -28,6 +28,7 @@ class RunFolder:
             self._lock = files.lock(self.path / "lock")
         except OSError as error:
             raise _cannot_write(self.path, error) from error
+        files.sweep_folder(self.path)  # of a killed owner; what the last save of a run left would stay for ever
 
     @property
     def config_path(self) -> Path:
