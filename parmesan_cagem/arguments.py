@@ -191,14 +191,14 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], de
 def add_runs_folder(parser: argparse.ArgumentParser, flag: str) -> None:
     """Add ``--out`` or ``--runs``: where run folders lie."""
     text = "folder of run folders (default $CAGEM_RESULTS/runs, else results/runs)"
-    parser.add_argument(flag, type=Path, default=places.runs(), metavar="DIR", help=text)
+    parser.add_argument(flag, type=path, default=places.runs(), metavar="DIR", help=text)
 
 
 def add_data_flags(parser: argparse.ArgumentParser, unverified: bool = True) -> None:
     """Add ``--data-dir`` and, where it has a use, ``--unverified-data``."""
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=path,
         metavar="DIR",
         default=None,
         help="folder of the data set (else $CAGEM_DATA, cache, wheel, download)",
@@ -210,6 +210,13 @@ def add_data_flags(parser: argparse.ArgumentParser, unverified: bool = True) -> 
             default=False,
             help="accept a chardata.mat of the same layout and other content; the record says so",
         )
+
+
+def path(text: str) -> Path:
+    """The type of every flag that names a file or a folder."""
+    if not text or "\0" in text:  # Path("") is the current folder, which nobody means by an empty variable
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path; the current folder is .")
+    return Path(text)
 
 
 def _folder_name(text: str) -> str:

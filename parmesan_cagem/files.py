@@ -32,6 +32,18 @@ def cause(error: OSError) -> str:
     return " ".join((error.strerror or str(error) or type(error).__name__).split())
 
 
+def where(error: OSError) -> str | None:
+    """What to tell a user of an error that names a file; None of one that names none.
+
+    Examples
+    --------
+    >>> where(PermissionError(13, "Permission denied", "runs/x"))
+    'runs/x: Permission denied; name another, or mend that one'
+    """
+    named = error.filename2 or error.filename
+    return None if named is None else f"{os.fsdecode(named)}: {cause(error)}; name another, or mend that one"
+
+
 def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """JSON text; NumPy scalars become numbers of the same value.
 

@@ -6,7 +6,11 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from parmesan_cagem.errors import UserError
+
+SMALLEST, LARGEST = 1.2e-38, 3.4e38  # normal numbers of float32, nearly
 
 
 def option(
@@ -50,11 +54,13 @@ def check(settings: Any) -> None:
             raise UserError(f"{flag} {value}: unknown; choose one of {', '.join(facts['choices'])}")
         expected = type(field.default)
         if expected is float and type(value) is int:
-            object.__setattr__(settings, field.name, float(value))
+            object.__setattr__(settings, field.name, float(value) if abs(value) <= LARGEST else math.inf)
         elif type(value) is not expected:
             raise UserError(f"{flag} {value!r}: must be of type {expected.__name__}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{flag} {value}: must be a finite number")
+        if isinstance(value, float) and not (value == 0 or SMALLEST <= abs(value) <= LARGEST):
+            raise UserError(f"{flag} {value}: must be 0, or from {SMALLEST} to {LARGEST}: training computes in float32")
         for bound, wrong, words in (
             ("minimum", lambda v, b: v < b, "at least"),
             ("maximum", lambda v, b: v > b, "at most"),
@@ -62,5 +68,7 @@ def check(settings: Any) -> None:
             ("below", lambda v, b: v >= b, "below"),
         ):
             limit = facts[bound]
-            if limit is not None and wrong(value, limit):
+            # 1 - 1e-9 is 1 to float32, and what must be below 1 divides by 1 less it.
+            rounded = float(np.float32(value)) if isinstance(value, float) else value
+            if limit is not None and (wrong(value, limit) or (bound == "below" and wrong(rounded, limit))):
                 raise UserError(f"{flag} {value}: must be {words} {limit}")

@@ -8,13 +8,15 @@ import math
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import numpy as np
 
 from parmesan_cagem import files
 from parmesan_cagem.errors import UserError
+
+if TYPE_CHECKING:
+    import jsonschema
 
 SCHEMA_VERSION = 2
 
@@ -82,6 +84,8 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 @functools.cache
 def _validator() -> jsonschema.Draft202012Validator:
+    import jsonschema  # a tenth of a second that --help should not wait for
+
     return jsonschema.Draft202012Validator(schema())
 
 

@@ -15,12 +15,14 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from parmesan_cagem import files
+
+if TYPE_CHECKING:
+    import h5py
 
 FORMAT = 1
 
@@ -92,6 +94,8 @@ def encode(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> b
     ValueError, TypeError
         A name, dtype or attribute that the format does not hold: the caller's mistake.
     """
+    import h5py  # a tenth of a second that --help and a refused flag should not wait for
+
     values = json.dumps({"arrays": list(arrays), "attributes": dict(attributes)})
     with h5py.File(_VALUES, "w", driver="core", backing_store=False, block_size=1 << 24) as file:
         file.attrs["format_version"] = FORMAT
@@ -118,6 +122,8 @@ def _put(file: h5py.File, name: str, array: np.ndarray) -> None:
 
 def decode(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and attributes of a file whose seal holds; trusts nothing else: anyone can compute a seal."""
+    import h5py
+
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             room = len(data)
@@ -137,6 +143,8 @@ def decode(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def _get(file: h5py.File, name: str, room: int) -> np.ndarray:
     """The array ``name``, if it is plain data in this file, of at most ``room`` bytes, and its sum holds."""
+    import h5py
+
     if not _is_name(name):
         raise Damaged(f"lists an array under the name {name!a}")
     item = file

@@ -7,7 +7,6 @@ import dataclasses
 import re
 import shlex
 import sys
-from pathlib import Path
 
 from parmesan_cagem import arguments, engines, records
 from parmesan_cagem.config import Experiment
@@ -19,7 +18,7 @@ FIELDS = [field for field in dataclasses.fields(Experiment) if field.metadata["r
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem evaluate``: those of the run scripts that concern the evaluation."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run: results/runs/NAME")
+    parser.add_argument("run", type=arguments.path, metavar="RUN", help="folder of the run: results/runs/NAME")
     for field in FIELDS:
         arguments.add_field(parser, field, "as the run was given")
     for name in ("engine", "precision"):

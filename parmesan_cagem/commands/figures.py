@@ -23,12 +23,12 @@ HELP = "Draw Figures 3 to 6 and the training curves (SVG and PNG) from run folde
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem figures``."""
     parser.add_argument(
-        "run", nargs="?", type=Path, metavar="RUN", help="a run folder: draw that run alone, into its folder"
+        "run", nargs="?", type=arguments.path, metavar="RUN", help="a run folder: draw that run alone, into its folder"
     )
     arguments.add_runs_folder(parser, "--runs")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=arguments.path,
         metavar="DIR",
         help="folder of the figures (default $CAGEM_RESULTS/figures, else results/figures; RUN with RUN)",
     )

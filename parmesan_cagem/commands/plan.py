@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from parmesan_cagem import arguments, files, grid, plan, speeds
@@ -25,14 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem plan``."""
     usual = grid.CHECKOUT / "paper.yaml"
     parser.add_argument(
-        "grid", type=Path, nargs="?", default=usual, metavar="GRID", help="YAML file of runs (workflow/paper.yaml)"
+        "grid",
+        type=arguments.path,
+        nargs="?",
+        default=usual,
+        metavar="GRID",
+        help="YAML file of runs (workflow/paper.yaml)",
     )
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper", help="of every run (default paper)")
     arguments.add_runs_folder(parser, "--out")
     parser.add_argument("--price", type=float, metavar="EUR_PER_HOUR", help="of one GPU: print what its hours cost")
-    parser.add_argument("--speeds", type=Path, metavar="FILE", help="measured times (workflow/speeds.json)")
+    parser.add_argument("--speeds", type=arguments.path, metavar="FILE", help="measured times (workflow/speeds.json)")
     parser.add_argument(
-        "--session", type=Path, metavar="FILE", help="session.json of tools/gpu_session.py: a GPU's measured rates"
+        "--session",
+        type=arguments.path,
+        metavar="FILE",
+        help="session.json of tools/gpu_session.py: a GPU's measured rates",
     )
     parser.add_argument("--json", action="store_true", help="print the same for programs")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parmesan_cagem import arguments, engines, records
-from parmesan_cagem.config import Experiment
+from parmesan_cagem.config import MOST_DRAWS, Experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals
 
@@ -20,7 +20,7 @@ HELP = "split the gap between F and log p(x) of an evaluated run into the prices
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem prices``; the images and the protocol are those of the run's record."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluated run: results/runs/NAME")
+    parser.add_argument("run", type=arguments.path, metavar="RUN", help="folder of an evaluated run: results/runs/NAME")
     parser.add_argument(
         "--outer",
         type=int,
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inner", type=int, default=100, metavar="K", help="draws of the rest for each (default 100)")
     parser.add_argument(
         "--one-layer",
-        type=Path,
+        type=arguments.path,
         metavar="RUN",
         help="evaluated run of --model vae --layers 1 with the same schedule and protocol: says whether the layer pays",
     )
@@ -52,8 +52,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         one-layer model is no match.
     """
     for flag, value, least in (("--outer", args.outer, 1), ("--inner", args.inner, 2)):
-        if value < least:
-            raise UserError(f"{flag} {value}: must be at least {least}")
+        if not least <= value <= MOST_DRAWS:
+            raise UserError(f"{flag} {value}: must be at least {least}, and at most {MOST_DRAWS}")
     record, e = _record(args.run)
     beside = None
     if args.one_layer is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 from parmesan_cagem import arguments, run_queue
 from parmesan_cagem.errors import UserError
@@ -23,7 +22,9 @@ class Unfinished(UserError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem queue``."""
-    parser.add_argument("queue", type=Path, metavar="FILE", help="commands, one a line: run_mnist.py --labels 100 ...")
+    parser.add_argument(
+        "queue", type=arguments.path, metavar="FILE", help="commands, one a line: run_mnist.py --labels 100 ..."
+    )
     arguments.add_runs_folder(parser, "--out")
     parser.add_argument("--minutes", type=float, default=LONG, metavar="M", help="stop then, every run saved (a week)")
     arguments.add_data_flags(parser, unverified=False)

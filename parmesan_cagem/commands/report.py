@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from parmesan_cagem import arguments, files, places
 from parmesan_cagem.errors import UserError
@@ -18,19 +17,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_runs_folder(parser, "--runs")
     parser.add_argument(
         "--figures",
-        type=Path,
+        type=arguments.path,
         default=places.results() / "figures",
         metavar="DIR",
         help="folder that `cagem figures` wrote (default $CAGEM_RESULTS/figures, else results/figures)",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=arguments.path,
         default=places.results() / "report.html",
         metavar="FILE",
         help="the page (default $CAGEM_RESULTS/report.html, else results/report.html)",
     )
-    parser.add_argument("--paper", type=Path, metavar="FILE", help="published numbers (default results/paper.json)")
+    parser.add_argument(
+        "--paper", type=arguments.path, metavar="FILE", help="published numbers (default results/paper.json)"
+    )
     arguments.add_data_flags(parser, unverified=False)
 
 

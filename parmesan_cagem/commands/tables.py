@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from parmesan_cagem import files, places
+from parmesan_cagem import arguments, files, places
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.report import missing, paper, render, runs, tables
 from parmesan_cagem.report.cells import RANKED
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem tables``."""
     parser.add_argument(
         "--records",
-        type=Path,
+        type=arguments.path,
         nargs="+",
         default=[places.results()],
         metavar="PATH",
@@ -34,12 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=arguments.path,
         default=places.results(),
         metavar="DIR",
         help="folder (default $CAGEM_RESULTS, else results)",
     )
-    parser.add_argument("--paper", type=Path, metavar="FILE", help="published numbers (default results/paper.json)")
+    parser.add_argument(
+        "--paper", type=arguments.path, metavar="FILE", help="published numbers (default results/paper.json)"
+    )
     parser.add_argument(
         "--mixed", action="store_true", help="mark cells whose protocol deviates in place of refusing the column"
     )

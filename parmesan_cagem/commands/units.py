@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parmesan_cagem import arguments, engines, files, records
-from parmesan_cagem.config import LATER, MAY_CHANGE
+from parmesan_cagem.config import LATER, MAY_CHANGE, MOST_DRAWS, MOST_IMAGES
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.presets import LAYERED
 from parmesan_cagem.signals import Signals
@@ -23,12 +23,14 @@ _FLOOR = "KL[q(top|x) || p] is never seen more than {:.1f} nats, and the entropy
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``cagem units``."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs with a record and weights")
+    parser.add_argument(
+        "runs", type=arguments.path, nargs="+", metavar="RUN", help="folders of runs with a record and weights"
+    )
     parser.add_argument("--images", type=int, default=200, metavar="N", help="test images of the divergences (200)")
     parser.add_argument(
         "--draws", type=int, default=500, metavar="S", help="draws of what precedes the top layer (500)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run's numbers there")
+    parser.add_argument("--json", type=arguments.path, metavar="FILE", help="write every run's numbers there")
     parser.add_argument("--no-progress", action="store_true", help="print the table only")
     arguments.add_data_flags(parser)
 
@@ -41,8 +43,11 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     UserError
         A run has no record or no checkpoint, its data differ, or a flag does not fit.
     """
-    if args.draws < 2 or args.images < 1:
-        raise UserError(f"--draws {args.draws} --images {args.images}: give at least 2 draws and 1 image")
+    if not (2 <= args.draws <= MOST_DRAWS and 1 <= args.images <= MOST_IMAGES):
+        raise UserError(
+            f"--draws {args.draws} --images {args.images}: give at least 2 draws and 1 image, and at most {MOST_DRAWS} "
+            f"and {MOST_IMAGES}"
+        )
     if args.json and not args.json.parent.is_dir():
         raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; make it, or name another")
     found = [(folder, _record(folder)) for folder in args.runs]

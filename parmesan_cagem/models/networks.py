@@ -14,6 +14,7 @@ from theano.tensor.var import TensorVariable
 
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.layers import ClassSumLayer
+from parmesan_cagem.memory import hidden_widths
 from parmesan_cagem.models.terms import Terms
 from parmesan_cagem.normalisation import BatchNormLayer, Statistics
 
@@ -236,25 +237,6 @@ class Model:
     @staticmethod
     def _logits(name: str, d: Any, units: int) -> Any:
         return DenseLayer(d, units, W=lasagne.init.GlorotNormal(), nonlinearity=None, name=f"{name}.logits")
-
-
-def hidden_widths(e: Experiment, level: int) -> tuple[int, int]:
-    """Units of both hidden layers of a network around latent layer ``level`` (1: x and z1).
-
-    Examples
-    --------
-    >>> [hidden_widths(Experiment(), level) for level in (1, 2)]
-    [(1024, 1024), (512, 512)]
-    >>> ladder = Experiment(model="lvae", labels=0, layers=5, widths="ladder")
-    >>> [hidden_widths(ladder, level)[0] for level in (1, 2, 3, 4, 5)]
-    [512, 256, 128, 64, 32]
-    """
-    if e.widths == "tapered":
-        return e.wide, e.narrow
-    if e.widths == "nodes":
-        return (e.wide, e.wide) if level == 1 else (e.narrow, e.narrow)
-    units = max(1, e.wide // 2 ** (level if e.widths == "ladder" else level - 1))
-    return units, units
 
 
 @contextlib.contextmanager
