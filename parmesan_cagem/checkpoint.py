@@ -107,6 +107,19 @@ def load(folder: Path) -> Checkpoint:
     )
 
 
+def describes_run(attributes: Mapping[str, Any]) -> bool:
+    """Whether the plain values are those that training saves, each of its type: anyone can write a sealed file."""
+    a = attributes
+    return (
+        all(type(a.get(name)) is int and a[name] >= 0 for name in ("epoch", "step", "log_size", "peak_memory_bytes"))
+        and all(type(a.get(name)) in (int, float) and a[name] >= 0 for name in ("seconds", "epoch_seconds"))
+        and all(type(a.get(name)) is str for name in ("started", "training_hash", "data_sha256"))
+        and type(a.get("config")) is dict
+        and isinstance(notes := a.get("notes", []), list)
+        and all(type(note) is str for note in notes)
+    )
+
+
 def _store(path: Path, body: bytes) -> None:
     """Write and rotate. The old file gets a second name first, so that the new one replaces it in one go."""
     previous = path.with_name(PREVIOUS)
@@ -115,8 +128,7 @@ def _store(path: Path, body: bytes) -> None:
     with files.temporary(path) as (descriptor, new):
         files.write_and_sync(descriptor, sealed.seal(body), body)
         if not _is_sound(path):  # absent, or not worth more than the previous one
-            os.replace(new, path)
-            files.sync_folder(path.parent)
+            files.put_in_place({new: path})
             return
         spare = files.temporary_name(previous)
         try:

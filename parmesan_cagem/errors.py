@@ -14,6 +14,11 @@ class UserError(Exception):
 
     exit_status = 2
 
+    def __str__(self) -> str:
+        """The message. What it quotes may come from a damaged file: one line, and nothing that steers a terminal."""
+        text = super().__str__()
+        return text if text.isprintable() else "".join(_shown(c) for c in text)
+
 
 def one_line(message: object) -> str:
     r"""``message`` as one line that any terminal shows: what does not print is spelt out, a very long middle left out.

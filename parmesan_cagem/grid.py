@@ -17,9 +17,22 @@ from parmesan_cagem.errors import UserError
 from parmesan_cagem.run_queue import ROOT, SCRIPTS, Entry
 
 CHECKOUT = ROOT / "workflow"
+GRID_BYTES, RUNS = 1 << 16, 2_000  # of a file, and in it: lists are crossed, and ten of ten make ten billion
+SHARDS = 1_000
 _TYPES = {field.name: type(field.default) for field in dataclasses.fields(Experiment)}
 _WEIGHTS = "checkpoint.h5"  # checkpoint.NEWEST, whose module takes its time to import h5py
 _SCRIPT = {dataset: script for script, dataset in SCRIPTS.items()}
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases: nine lines of them make a billion values, and a grid needs none."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(
+                None, None, "an alias (*name): write it out", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 @dataclass(frozen=True)
@@ -86,15 +99,15 @@ def read(path: Path, preset: str, out: Path) -> Grid:
     if unknown := sorted(map(str, set(content) - {"shards", "runs"})):
         raise UserError(f"{path}: {', '.join(unknown)}: unknown; a grid has shards and runs")
     shards, entries = content.get("shards", 1), content.get("runs")
-    if type(shards) is not int or shards < 1:
-        raise UserError(f"{path}: shards: {shards}: give a whole number of at least 1")
+    if type(shards) is not int or not 1 <= shards <= SHARDS:
+        raise UserError(f"{path}: shards: {_short(shards)}: give a whole number of at least 1 and at most {SHARDS}")
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: runs: give a list of entries, each with for and settings")
     runs: dict[str, Run] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict):
-            raise UserError(f"{where}: {entry}: give settings, as `model: vae`")
+            raise UserError(f"{where}: {_short(entry)}: give settings, as `model: vae`")
         fills = _fills(entry, where)
         where += f" ({', '.join(fills)})"
         try:
@@ -103,6 +116,8 @@ def read(path: Path, preset: str, out: Path) -> Grid:
                 if run.name in runs:
                     raise UserError(f"the run {run.name} stands in the grid already; let one entry say all it is for")
                 runs[run.name] = run
+                if len(runs) > RUNS:
+                    raise UserError(f"more than {RUNS} runs; leave values out")
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
     return Grid(shards, tuple(runs.values()))
@@ -110,21 +125,32 @@ def read(path: Path, preset: str, out: Path) -> Grid:
 
 def _content(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(files.read_bytes(path, GRID_BYTES), _Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot read the grid: {files.cause(error)}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: a date such as 2026-13-01
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise UserError(f"{path}: not YAML: too many levels") from None
+    except Exception as error:  # a date such as 2026-13-01 is a ValueError, and its tags have one for every mistake
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not YAML: {words[:300]}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a grid; it has shards and runs, as workflow/paper.yaml has")
     return content
+
+
+def _short(value: Any) -> str:
+    try:
+        text = str(value)
+    except ValueError:  # thousands of digits
+        return f"that {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _fills(entry: Mapping[Any, Any], where: str) -> tuple[str, ...]:
     fills = entry.get("for")
     words = fills if isinstance(fills, list) else [fills]
     if not words or not all(isinstance(word, str) and word for word in words):
-        raise UserError(f"{where}: for: {fills}: say what the run fills, as [Table 1, Figure 4]")
+        raise UserError(f"{where}: for: {_short(fills)}: say what the run fills, as [Table 1, Figure 4]")
     return tuple(words)
 
 
@@ -145,7 +171,7 @@ def _experiments(entry: Mapping[Any, Any], preset: str) -> Iterator[Experiment]:
 def _plain(name: str, value: Any) -> Any:
     """A number stands for the text of a setting that is one (``label_weight: 10``)."""
     if type(value) not in (str, int, float, bool):
-        raise UserError(f"{name}: {value}: give a plain value, or a list of them")
+        raise UserError(f"{name}: {_short(value)}: give a plain value, or a list of them")
     return str(value) if _TYPES[name] is str and type(value) in (int, float) else value
 
 

@@ -99,11 +99,12 @@ class Ledger:
         Damaged
         """
         arrays, facts = sealed.decode(sealed.read(path))
-        if not isinstance(facts.get("identity"), dict) or not isinstance(facts.get("devices"), list):
+        devices, peak = facts.get("devices"), facts.get("peak_memory_bytes", 0)  # older files lack the latter
+        words = isinstance(devices, list) and all(isinstance(one, str) for one in devices) and type(peak) is int
+        if not words or not isinstance(facts.get("identity"), dict) or not _are_tables(arrays):
             raise sealed.Damaged("holds no evaluation")
         ledger = cls(identity=facts["identity"], device=None)
-        ledger._arrays, ledger.devices = arrays, facts["devices"]
-        ledger._peak = facts.get("peak_memory_bytes", 0)  # older files lack it
+        ledger._arrays, ledger.devices, ledger._peak = arrays, devices, peak
         return ledger
 
     def absorb(self, other: Ledger) -> None:
@@ -180,3 +181,16 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.save()
+
+
+def _are_tables(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether the parts of each table have one length, and their types."""
+    for name in [key.removesuffix("/done") for key in arrays if key.endswith("/done")]:
+        done, values, seconds = (arrays.get(f"{name}/{part}") for part in ("done", "values", "seconds"))
+        if done is None or done.dtype != np.bool_ or done.ndim != 1:
+            return False
+        if values is not None and (values.dtype != np.float64 or values.ndim != 2 or len(values) != len(done)):
+            return False
+        if seconds is not None and (seconds.dtype != np.float64 or seconds.shape != done.shape):
+            return False
+    return True

@@ -13,12 +13,13 @@ run as they are, and its checkpoint. In a packed checkpoint
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parmesan_cagem import checkpoint, files
+from parmesan_cagem import checkpoint, files, plain_json, sealed
 from parmesan_cagem.config import MAY_CHANGE
 from parmesan_cagem.errors import UserError
 
 FORMAT = 1
 MIB = 1 << 20
+UNPACKED_BYTES = 256 * MIB  # of a whole pack, twice what sixty MiB of weights take; and of one part
+PARTS = 1000
 FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json", "prices.json")
 LEDGER = "evaluation.h5"  # of an evaluation that was cut off; otherwise the record has all that counts
 SHARD = re.compile(r"evaluation\.shard-\d+-of-\d+(\.partial)?\.h5", re.ASCII)  # the same, of a part that is not merged
@@ -102,12 +105,46 @@ def unpack(parts: Iterable[Path], out: Path) -> list[str]:
         Parts are missing, damaged or of different packs (then nothing is written), or another run has that name.
     """
     stream = _read_parts([Path(part) for part in parts])
+    with _in_order("the pack"):
+        contents = _members_of(stream)
+        for name in contents:
+            _plain_name(name)
+    return [_restore(Path(out) / name, kinds) for name, kinds in contents.items()]
+
+
+@contextlib.contextmanager
+def _in_order(what: object) -> Iterator[None]:
+    """Whatever is missing or of another kind inside is one line: anyone can compute the digests of a pack."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, zlib.error) as error:
+        words = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{what}: not in order inside ({type(error).__name__}: {words}); pack the runs again"
+        ) from error
+
+
+def _members_of(stream: bytes) -> dict[str, dict[str, bytes]]:
+    """Run -> kind -> content, in memory that ``UNPACKED_BYTES`` bounds."""
     line, _, body = stream.partition(b"\n")
     contents: dict[str, dict[str, bytes]] = {}
-    for facts in json.loads(line)["members"]:
-        data, body = body[: facts["bytes"]], body[facts["bytes"] :]
-        contents.setdefault(_plain_name(facts["run"]), {})[facts["kind"]] = zlib.decompress(data)
-    return [_restore(Path(out) / name, kinds) for name, kinds in contents.items()]
+    place, room = 0, UNPACKED_BYTES
+    for facts in plain_json.parse(line)["members"]:
+        inflate = zlib.decompressobj()
+        data = inflate.decompress(memoryview(body)[place : (place := place + _size(facts["bytes"]))], room + 1)
+        room -= len(data)
+        if room < 0:
+            raise ValueError(f"it unpacks to more than {UNPACKED_BYTES} bytes")
+        if not inflate.eof:
+            raise ValueError("it ends early")
+        contents.setdefault(facts["run"], {})[facts["kind"]] = data
+    return contents
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!a:.50} is no number of bytes")
+    return value
 
 
 def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -156,7 +193,13 @@ def _member(run: Path, kind: str, data: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _files_of(run: Path) -> bytes:
     names = (*FILES, *_unrecorded(run))
-    found = {name: (run / name).read_bytes() for name in names if (run / name).is_file()}
+    found = {}
+    for name in names:
+        try:
+            if (run / name).is_file():
+                found[name] = (run / name).read_bytes()
+        except OSError as error:
+            raise UserError(f"{run / name}: cannot read: {files.cause(error)}; pack the others") from error
     return json.dumps({name: len(data) for name, data in found.items()}).encode() + b"\n" + b"".join(found.values())
 
 
@@ -180,20 +223,30 @@ def _write_parts(stream: bytes, out: Path, part_mib: float) -> list[Path]:
     room = int(part_mib * MIB) - 4096
     count = max(1, math.ceil(len(stream) / room))
     whole = hashlib.sha256(stream).hexdigest()
-    paths = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot make the folder: {files.cause(error)}") from error
-    for stale in out.glob("runs.pack-*"):  # of another pack: they would not fit to the new ones
-        stale.unlink()
+    parts = {}
+    _make(out)
+    files.sweep_folder(out)
     for i in range(count):
         payload = stream[i * room : (i + 1) * room]
         facts = {"part": i + 1, "parts": count, "pack": whole, "sha256": hashlib.sha256(payload).hexdigest()}
         path = out / f"runs.pack-{i + 1}-of-{count}"
-        files.write_atomically(path, _MAGIC + json.dumps(facts).encode() + b"\n" + payload)
-        paths.append(path)
-    return paths
+        parts[path] = _MAGIC + json.dumps(facts).encode() + b"\n" + payload
+    files.write_together(parts)
+    for stale in set(out.glob("runs.pack-*")) - set(parts):  # of another pack: they do not fit to the new ones
+        try:
+            stale.unlink()
+        except OSError as error:
+            raise UserError(
+                f"{stale}: of another pack, and cannot be removed: {files.cause(error)}; remove it"
+            ) from error
+    return list(parts)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot make the folder: {files.cause(error)}; name another") from error
 
 
 def _read_parts(paths: Sequence[Path]) -> bytes:
@@ -201,9 +254,10 @@ def _read_parts(paths: Sequence[Path]) -> bytes:
     facts: dict[str, Any] = {"parts": 0, "pack": ""}
     for path in paths:
         try:
-            magic, line, payload = path.read_bytes().split(b"\n", 2)
-            facts = json.loads(line)
+            magic, line, payload = files.read_bytes(path, UNPACKED_BYTES).split(b"\n", 2)
+            facts = plain_json.parse(line)
             sound = magic + b"\n" == _MAGIC and hashlib.sha256(payload).hexdigest() == facts["sha256"]
+            sound = sound and 1 <= _size(facts["part"]) <= _size(facts["parts"]) <= PARTS and type(facts["pack"]) is str
         except OSError as error:
             raise UserError(f"{path}: cannot read: {files.cause(error)}") from error
         except (ValueError, KeyError, TypeError):
@@ -223,20 +277,16 @@ def _read_parts(paths: Sequence[Path]) -> bytes:
 
 
 def _plain_name(name: str) -> str:
-    if Path(name).name != name or name.startswith("."):
+    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise UserError(f"the pack holds a run named {name!a}, which is no folder's name")
     return name
 
 
 def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
-    """Write one run; the checkpoint and the record come last."""
-    line, _, body = kinds["files"].partition(b"\n")
-    contents = {}
-    for name, size in json.loads(line).items():
-        contents[name], body = body[:size], body[size:]
-    config = json.loads(contents["config.json"])
-    saved = _decode(kinds["checkpoint"]) if "checkpoint" in kinds else None
-    finished = "record.json" in contents and json.loads(contents["record.json"])["epochs"] >= config["epochs"]
+    """Write one run, all or nothing; killed meanwhile, it lacks what comes last, and is written again."""
+    with _in_order(f"{folder.name}, in the pack"):
+        contents, config, saved, finished = _contents(kinds)
+    files.sweep_folder(folder)
     here = _progress(folder)
     if here is not None:
         before = files.read_json(folder / "config.json", "name another folder")
@@ -250,7 +300,7 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
                     files.write_atomically(folder / name, contents[name])
                 return f"{folder.name}: kept as it is, with the pack's part of an evaluation"
             return f"{folder.name}: kept as it is: the pack has come no further"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     if saved:
         arrays, attributes = saved
         log = contents.get("log.jsonl", b"")[: attributes["log_size"]]
@@ -258,10 +308,11 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
             log += (files.to_json({"note": attributes["notes"][-1]}) + "\n").encode()
             attributes["log_size"] = len(log)
         contents["log.jsonl"] = log
-        checkpoint.save(folder, arrays, attributes)
-    for name in (*FILES, *filter(_is_ledger, contents)):
-        if name in contents:
-            files.write_atomically(folder / name, contents[name])
+        body = sealed.encode(arrays, attributes)
+        contents[checkpoint.NEWEST] = sealed.seal(body) + body
+    last = {checkpoint.NEWEST: 1, "record.json": 2}  # how far a run has come is read from these
+    known = [name for name in contents if name in (*FILES, checkpoint.NEWEST) or _is_ledger(name)]
+    files.write_together({folder / name: contents[name] for name in sorted(known, key=lambda name: last.get(name, 0))})
     if finished:
         return f"{folder.name}: finished, {'with its weights' if saved else 'without weights'}"
     if not saved:
@@ -269,18 +320,42 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
     return f"{folder.name}: goes on after epoch {saved[1]['epoch']}, step {saved[1]['step']}"
 
 
+def _contents(
+    kinds: dict[str, bytes],
+) -> tuple[dict[str, bytes], dict[str, Any], tuple[dict[str, np.ndarray], dict[str, Any]] | None, bool]:
+    """Files, settings, checkpoint, and whether the run is finished; nothing is written before all of it is in order."""
+    line, _, body = kinds["files"].partition(b"\n")
+    contents, place = {}, 0
+    for name, size in plain_json.parse(line).items():
+        contents[name] = body[place : (place := place + _size(size))]
+    if place != len(body):
+        raise ValueError(f"its files have {len(body)} bytes, not {place}")
+    config = plain_json.parse(contents["config.json"])
+    if not isinstance(config, dict):
+        raise ValueError("config.json: not an object")
+    saved = _decode(kinds["checkpoint"]) if "checkpoint" in kinds else None
+    finished = "record.json" in contents and plain_json.parse(contents["record.json"])["epochs"] >= config["epochs"]
+    return contents, config, saved, finished
+
+
 def _decode(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and attributes, with the note or the mark that says what they lack."""
     line, _, body = data.partition(b"\n")
-    facts = json.loads(line)
+    facts = json.loads(line)  # with NaN: attributes may hold it
     arrays: dict[str, np.ndarray] = {}
     for name, dtype, shape, stored in facts["arrays"]:
-        kind, count = np.dtype(stored), math.prod(shape)
+        if type(name) is not str or name in arrays or not sealed.holds(dtype) or not sealed.holds(stored):
+            raise ValueError(f"{name!a:.50}: no array of a checkpoint")
+        if stored != dtype and (stored, dtype) != ("<u2", "<f4"):
+            raise ValueError(f"{name!a:.50}: {dtype} is not stored as {stored}")
+        kind, count = np.dtype(stored), math.prod(map(_size, shape))
         raw, body = body[: count * kind.itemsize], body[count * kind.itemsize :]
         planes = np.frombuffer(raw, np.uint8).reshape(kind.itemsize, count)
         values = np.ascontiguousarray(planes.T).reshape(-1).view(kind)
         arrays[name] = (values if stored == dtype else from_bfloat16(values)).reshape(shape)
-    attributes = facts["attributes"]
+    attributes = dict(facts["attributes"])
+    for name in ("epoch", "step", "log_size"):
+        _size(attributes[name])
     if facts["finished"]:
         attributes["without_moments"] = True
     else:
@@ -297,5 +372,7 @@ def _progress(folder: Path) -> tuple[bool, int, int] | None:
     try:
         facts = checkpoint.load(folder).attributes
     except checkpoint.CheckpointError:
+        facts = {}
+    if not checkpoint.describes_run(facts):
         return (_is_finished(folder), 0, 0)
     return (_is_finished(folder), facts["epoch"], facts["step"])

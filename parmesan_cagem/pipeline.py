@@ -105,7 +105,7 @@ def _is_trained(folder: RunFolder, e: Experiment, data: Dataset, parts: Partitio
         return False
     facts = checkpoint.load(folder.path).attributes
     known = {**lineage(e, data, parts), "epoch": e.epochs, "step": 0}
-    return all(key in facts and facts[key] == value for key, value in known.items())
+    return checkpoint.describes_run(facts) and all(facts.get(key, facts) == value for key, value in known.items())
 
 
 def _evaluated_by(folder: RunFolder, e: Experiment, job: Job) -> str:

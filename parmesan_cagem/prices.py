@@ -183,7 +183,7 @@ def image_bounds(ledger: Path, record: dict[str, Any], indices: NDArray[np.int64
     """
     e = Experiment.from_dict(record["config"])
     try:
-        kept = Ledger(ledger, sealed.decode(sealed.read(ledger))[1].get("identity", {}))
+        kept = Ledger.read(ledger)
     except sealed.Damaged:
         return None
     seeds = [kept_bounds(kept, dataclasses.replace(e, eval_seed=s, eval_seeds=1), indices) for s in seeds_of(e)]

@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
@@ -165,4 +164,4 @@ def schema() -> dict[str, Any]:
 
 
 def _checked(prices: Any, what: object) -> dict[str, Any]:
-    return records.fitting(prices, what, jsonschema.Draft202012Validator(schema()), "prices.schema.json")
+    return records.fitting(prices, what, records.validator(schema()), "prices.schema.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -13,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import compat
+from parmesan_cagem import compat, plain_json
 from parmesan_cagem.engines import Engine
 
 # Everything a number can depend on, then what fetched the data or drew the page.
@@ -84,7 +83,7 @@ def source_file() -> Path:
 
 def _written_state() -> dict[str, str | bool | None]:
     try:
-        written = json.loads(source_file().read_text(encoding="utf-8"))
+        written = plain_json.parse(source_file().read_bytes())
         commit, dirty = written["commit"], written["dirty"]
     except (OSError, ValueError, KeyError, TypeError):
         commit = dirty = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parmesan_cagem import files
+from parmesan_cagem import files, plain_json
 from parmesan_cagem.errors import UserError
 
 if TYPE_CHECKING:
     import jsonschema
 
 SCHEMA_VERSION = 2
+VALUES = 50_000  # in one file: OMNIGLOT's two tables of confusion have 5,000
 
 
 @functools.cache
@@ -71,22 +73,23 @@ def validate(record: Mapping[str, Any]) -> None:
     _checked(record, "run record")
 
 
-def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, child in value.items():
-            yield from _leaves(child, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple):
-        for index, child in enumerate(value):
-            yield from _leaves(child, f"{key}[{index}]")
-    else:
-        yield key, value
-
-
 @functools.cache
 def _validator() -> jsonschema.Draft202012Validator:
+    return validator(schema())
+
+
+def validator(schema: Mapping[str, Any]) -> jsonschema.Draft202012Validator:
+    """Of a schema; its ``uniqueItems`` takes a moment where jsonschema's compares each item with each."""
     import jsonschema  # a tenth of a second that --help should not wait for
 
-    return jsonschema.Draft202012Validator(schema())
+    def unique(_: Any, wanted: bool, items: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+        if not isinstance(items, list):
+            return
+        different = {one if isinstance(one, int | float) else files.to_json(one, sort_keys=True) for one in items}
+        if wanted and len(different) < len(items):
+            yield jsonschema.ValidationError("has an item twice")
+
+    return jsonschema.validators.extend(jsonschema.Draft202012Validator, {"uniqueItems": unique})(schema)
 
 
 def fitting(value: Any, what: object, validator: jsonschema.Draft202012Validator, schema_name: str) -> dict[str, Any]:
@@ -97,12 +100,18 @@ def fitting(value: Any, what: object, validator: jsonschema.Draft202012Validator
     UserError
         Names the first key that is wrong.
     """
-    for key, leaf in _leaves(value, ""):
-        # Python's json reads and writes NaN, which JSON has not and which passes every bound of the schema.
-        if isinstance(leaf, float | np.floating) and not math.isfinite(leaf):
-            raise UserError(f"{what}: {key}: {leaf} is not a finite number, so it can be no result")
+    try:
+        for count, (key, leaf) in enumerate(plain_json.leaves(value)):
+            if count == VALUES:
+                raise UserError(f"{what}: has more than {VALUES} values; {schema_name} says what is expected")
+            # Python's json writes NaN, which JSON has not and which passes every bound of the schema.
+            if isinstance(leaf, float | np.floating) and not math.isfinite(leaf):
+                raise UserError(f"{what}: {key}: {leaf} is not a finite number, so it can be no result")
+    except ValueError as error:
+        raise UserError(f"{what}: {error}; {schema_name} says what is expected") from None
     plain: dict[str, Any] = json.loads(files.to_json(value))
-    errors = sorted(validator.iter_errors(plain), key=lambda error: [str(part) for part in error.path])
+    found = itertools.islice(validator.iter_errors(plain), 1000)  # of a file of errors, the first will do
+    errors = sorted(found, key=lambda error: [str(part) for part in error.path])
     if errors:
         key = errors[0].json_path.removeprefix("$").removeprefix(".") or "top level"
         message = " ".join(errors[0].message.split())

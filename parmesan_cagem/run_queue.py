@@ -7,7 +7,6 @@ A queue is a text file with one command a line, ``run_mnist.py --labels 100 --ch
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import subprocess
 import sys
@@ -15,13 +14,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from parmesan_cagem import arguments, files
+from parmesan_cagem import arguments, files, plain_json
 from parmesan_cagem.config import LATER, Experiment
 from parmesan_cagem.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"run_mnist.py": "mnist", "run_omniglot.py": "omniglot"}
+QUEUE_BYTES, LOG_BYTES = 1 << 20, 32 << 20  # of files: far more than any of ours has
 STOPPED = 143  # exit status of a run that saved itself on SIGTERM
 SAVING = 60.0  # seconds in which a run may still save itself when the queue is interrupted
 
@@ -47,10 +48,12 @@ class Entry:
     def epochs(self) -> int:
         """Completed epochs, as its log tells."""
         try:
-            lines = (self.folder / "log.jsonl").read_bytes().split(b"\n")[:-1]  # after the last one a torn line, if any
-            return max((json.loads(line).get("epoch", 0) for line in lines), default=0)
+            log = files.read_bytes(self.folder / "log.jsonl", LOG_BYTES)
+            lines = [plain_json.parse(line) for line in log.split(b"\n")[:-1]]  # after the last one a torn line, if any
         except (OSError, ValueError):
             return 0
+        epochs: list[Any] = [line.get("epoch", 0) if isinstance(line, dict) else None for line in lines]
+        return max(epochs, default=0) if all(type(one) is int for one in epochs) else 0
 
     def _has_its_record(self) -> bool:
         path = self.folder / "record.json"
@@ -60,7 +63,7 @@ class Entry:
             record = files.read_json(path, "")
         except UserError:  # `--resume` keeps it under another name, and writes it anew
             return False
-        if not {"config", "epochs"} <= record.keys():
+        if not isinstance(record.get("config"), dict) or "epochs" not in record:
             return False
         machine = {"checkpoint_every"}  # shapes no number
         wanted = {key: value for key, value in self.experiment.to_dict().items() if key not in machine}
@@ -77,8 +80,10 @@ def read(path: Path, out: Path, data_dir: Path | None = None) -> list[Entry]:
         A line is no command of this package: names it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = files.read_bytes(path, QUEUE_BYTES).decode().splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the queue: {files.cause(error)}") from error
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot read the queue: {error}") from error
     entries: list[Entry] = []
     for number, line in enumerate(lines, start=1):

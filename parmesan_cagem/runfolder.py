@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from parmesan_cagem import checkpoint, files
+from parmesan_cagem import checkpoint, files, plain_json
 from parmesan_cagem.errors import UserError
+
+LOG_BYTES = 32 << 20  # a thousand epochs take two million
 
 _ABSENT = object()
 
@@ -27,7 +29,7 @@ class RunFolder:
         try:
             self._lock = files.lock(self.path / "lock")
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise _cannot_write(self.path / "lock", error) from error
         files.sweep_folder(self.path)  # of a killed owner; what the last save of a run left would stay for ever
 
     @property
@@ -129,13 +131,16 @@ class RunFolder:
                 size = os.fstat(descriptor).st_size
                 try:
                     files.write_and_sync(descriptor, line)
+                    if size == 0:
+                        files.sync_folder(self.path)
                 except OSError:
-                    os.ftruncate(descriptor, size)  # half a line would spoil the next one
+                    with contextlib.suppress(OSError):  # half a line would spoil the next one; --resume cuts it too
+                        os.ftruncate(descriptor, size)
+                        if size == 0:
+                            os.unlink(self.log_path)
                     raise
             finally:
-                os.close(descriptor)
-            if size == 0:
-                files.sync_folder(self.path)
+                files.close(descriptor)
         except OSError as error:
             raise _cannot_write(self.log_path, error) from error
 
@@ -171,7 +176,7 @@ class RunFolder:
         """Give the folder free; harmless when repeated."""
         descriptor, self._lock = self._lock, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            files.close(descriptor)
 
     def __enter__(self) -> RunFolder:
         return self
@@ -208,7 +213,7 @@ class RunFolder:
                 os.ftruncate(descriptor, size)
                 os.fsync(descriptor)
             finally:
-                os.close(descriptor)
+                files.close(descriptor)
         except OSError as error:
             raise _cannot_write(self.log_path, error) from error
 
@@ -226,9 +231,11 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     path, entries = Path(folder) / "log.jsonl", []
     for number, line in enumerate(_bytes_of(path).split(b"\n")[:-1], start=1):
         try:
-            entry = json.loads(line)
+            entry = plain_json.parse(line)
             if not isinstance(entry, dict):
                 raise ValueError("not an object")
+            if "epoch" in entry:
+                _check_epoch(entry)
         except ValueError as error:
             raise UserError(
                 f"{path}: line {number} is damaged ({error}); restore the log from a copy, or remove that line"
@@ -237,9 +244,19 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def _check_epoch(entry: Mapping[str, Any]) -> None:
+    """An epoch's line holds numbers, lists of numbers, and numbers by name: whoever draws it adds and compares them."""
+    if type(entry["epoch"]) is not int or entry["epoch"] < 0:
+        raise ValueError("epoch: not a number of epochs")
+    for name, value in entry.items():
+        inner = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+        if not all(type(one) in (int, float) for one in inner):
+            raise ValueError(f"{name}: not a number")
+
+
 def _bytes_of(log: Path) -> bytes:
     try:
-        return log.read_bytes()
+        return files.read_bytes(log, LOG_BYTES)
     except FileNotFoundError:
         return b""
     except OSError as error:

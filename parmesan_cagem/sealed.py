@@ -111,6 +111,11 @@ def encode(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> b
         return file.id.get_file_image()
 
 
+def holds(dtype: Any) -> bool:
+    """Whether a file can hold arrays of the dtype of that name, as ``<f4``."""
+    return isinstance(dtype, str) and dtype[:1] in "<>|" and dtype[1:] in _DTYPES
+
+
 def _is_name(name: str) -> bool:
     return name.isprintable() and all(part not in ("", ".", "..") for part in name.split("/"))
 

@@ -136,13 +136,32 @@ def read(path: Path | None = None, session: Path | None = None) -> list[Device]:
     content = files.read_json(path, "restore it with git checkout, or measure: make bench-grid")
     try:
         devices = {name: dict(facts) for name, facts in content["devices"].items()}
+        _check(devices, content)
         if session:
             devices = {name: facts if facts["measured"] else _timed(session, facts) for name, facts in devices.items()}
         return [Device(name, facts, content) for name, facts in devices.items()]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}: not speeds: {type(error).__name__} {error}; restore it with git checkout, or make bench-grid"
         ) from error
+
+
+def _check(devices: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Whether every time is one; TypeError and ValueError where it is something else."""
+    times = [one[what] for kind in KINDS for one in content[kind] for what in ("seconds", "flop")]
+    for facts in devices.values():
+        times += [facts["start_seconds"], facts["epoch_seconds"]]
+        if not facts["measured"]:
+            times += [facts[kind][what] for kind in ("step", "row") for what in ("seconds", "flop_per_second")]
+    for time in times:
+        if type(time) not in (int, float) or not 0 <= time < 1e30:
+            raise ValueError(f"{time!r} is no time, and no number of operations")
+    if any(facts[kind]["flop_per_second"] == 0 for facts in devices.values() for kind in _rates(facts)):
+        raise ValueError("flop_per_second is 0")
+
+
+def _rates(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    return () if facts["measured"] else ("step", "row")
 
 
 def _timed(session: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +179,7 @@ def _timed(session: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
             "row": (1e9 * row["gflops"], 1 / row["rows_per_second"]),
         }
         device = found["probe"]["device"]
-    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, StopIteration) as error:
         raise UserError(f"--session {session}: no float32 times of 100 images a step; run its stage `time`") from error
     speed = f"{1e3 * step['seconds']:.2f} ms a step, {row['rows_per_second']:.0f} rows a second"
     reasoning = f"CaGeM-100 measured on {device} ({speed}), all others by their FLOP"

@@ -98,7 +98,7 @@ def _read(folder: Path) -> tuple[checkpoint.Checkpoint, dict[str, np.ndarray]]:
     """The newest sound checkpoint, and its weights by name."""
     saved = checkpoint.load(folder)
     weights = {k.removeprefix(_WEIGHTS): v for k, v in saved.arrays.items() if k.startswith(_WEIGHTS)}
-    if _PIXELS not in saved.arrays or "config" not in saved.attributes:
+    if np.ndim(saved.arrays.get(_PIXELS)) != 1 or not checkpoint.describes_run(saved.attributes):
         raise UserError(f"{saved.path}: holds no weights of a run; name a folder that run_mnist.py or the like wrote")
     return saved, weights
 
@@ -113,11 +113,11 @@ def restore(model: Model, weights: Mapping[str, np.ndarray], path: Path) -> None
     """
     for param in model.params():
         array = weights.get(param.name)
-        if array is None or array.shape != param.get_value(borrow=True).shape:
-            found = "is missing" if array is None else f"has shape {array.shape}"
+        if array is None or array.shape != param.get_value(borrow=True).shape or array.dtype != param.dtype:
+            found = "is missing" if array is None else f"has shape {array.shape}, {array.dtype}"
             raise UserError(
-                f"{path}: {param.name} {found}, the model of these settings has {param.get_value(borrow=True).shape}; "
-                f"use the version of parmesan_cagem that wrote it"
+                f"{path}: {param.name} {found}, the model of these settings has {param.get_value(borrow=True).shape}, "
+                f"{param.dtype}; use the version of parmesan_cagem that wrote it"
             )
         param.set_value(array)
 

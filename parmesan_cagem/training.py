@@ -137,6 +137,11 @@ class Trainer:
             return ()
         saved = checkpoint.load(self.folder.path)
         facts = saved.attributes
+        other_version = UserError(
+            f"--resume: {saved.path} is of another version of parmesan_cagem; resume it with that version"
+        )
+        if not checkpoint.describes_run(facts):
+            raise other_version
         shapes = {name: variable.get_value(borrow=True).shape for name, variable in self.step.state.items()}
         shapes["log/sums"] = (sum(self._sizes.values()),)
         if facts.get("without_moments"):
@@ -149,11 +154,14 @@ class Trainer:
         for key, now in lineage(self.e, self.dataset, self.partition).items():
             if facts.get(key) != now:
                 raise UserError(f"--resume: {saved.path} was made with another {key}; use another --name for a new run")
-        arrays_fit = all(name in saved.arrays and saved.arrays[name].shape == shape for name, shape in shapes.items())
-        if not arrays_fit or not {*POSITION, "log_size"} <= set(facts):
-            raise UserError(
-                f"--resume: {saved.path} is of another version of parmesan_cagem; resume it with that version"
-            )
+        dtypes = {name: variable.dtype for name, variable in self.step.state.items()}
+        if not all(
+            name in saved.arrays
+            and saved.arrays[name].shape == shape
+            and saved.arrays[name].dtype == dtypes.get(name, np.float64)
+            for name, shape in shapes.items()
+        ):
+            raise other_version
         if facts["epoch"] + (facts["step"] > 0) > self.e.epochs:
             done = f"{facts['epoch']} epochs and {facts['step']} steps"
             raise UserError(f"--epochs {self.e.epochs}: {saved.path} has {done} already; give at least as many epochs")

@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parmesan_cagem import files
+from parmesan_cagem import files, npz
 from parmesan_cagem.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 
 NAME = "views.npz"
 VERSION = 1  # of what views.py draws: raise it when the same key would give other arrays
+VIEWS_BYTES = 128 << 20  # of the file: twenty times what the views of a run take
 _KEY = "key"
 
 
@@ -42,6 +41,7 @@ def cached(folder: Path, name: str, key: Mapping[str, Any], compute: Callable[[]
     A file that is damaged, or of a folder that cannot be written, costs time and nothing else.
     """
     path = Path(folder) / NAME
+    files.sweep(path)  # what is found below is not written again
     digest = hashlib.sha256(files.to_json({"version": VERSION, **key}, sort_keys=True).encode()).hexdigest()
     kept = _read(path)
     prefix = f"{name}/"
@@ -61,7 +61,6 @@ def cached(folder: Path, name: str, key: Mapping[str, Any], compute: Callable[[]
 def _read(path: Path) -> Arrays:
     """What the file holds; nothing when it is absent or damaged. Every array has a checksum (CRC-32, of the zip)."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError):
+        return npz.load(io.BytesIO(files.read_bytes(path, VIEWS_BYTES)))
+    except (OSError, ValueError):
         return {}

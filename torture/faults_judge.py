@@ -40,6 +40,8 @@ class Scenario:
         Every kind of fault at every operation; else one error, one short write and one crash, in turns.
     steps : bool
         Files change several times on the way: what is left is judged by what ``again`` makes of it.
+    enough : tuple of str or None
+        The files that must be there, as without a fault, for exit status 0; all, when None. (Caches are worth nothing.)
     """
 
     name: str
@@ -48,6 +50,7 @@ class Scenario:
     again: Callable[[Path], int] | None = None
     thorough: bool = True
     steps: bool = False
+    enough: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def plain(name: str, content: bytes) -> Any:
         return told, _timeless(facts)
     if name.endswith((".json", ".jsonl")):
         try:
-            return [_timeless(json.loads(line)) for line in ([content] if name.endswith(".json") else content.splitlines())]
+            return [
+                _timeless(json.loads(line)) for line in ([content] if name.endswith(".json") else content.splitlines())
+            ]
         except ValueError:
             return content
     return content
@@ -145,32 +150,45 @@ class Stage:
         return self._judge(fault, outcome) or self._afterwards(), outcome
 
     def _judge(self, fault: Fault, outcome: Outcome) -> str:
-        kind, path = self.operations[fault.number - 1]
+        path = self.operations[fault.number - 1][1]
         now = state(self.folder)
         if fault.mode in failing.CRASHES:
             return "" if outcome.status == failing.CRASHED else f"exit status {outcome.status}, not that of the crash"
         if outcome.status == 0:
-            if not same({name: c for name, c in now.items() if not _TEMPORARY.match(Path(name).name)}, self._final):
+            wanted = [name for name in {*self._final, *now} if not _TEMPORARY.match(Path(name).name)]
+            wanted = wanted if self.scenario.enough is None else list(self.scenario.enough)
+            result, without = ({n: s[n] for n in wanted if n in s} for s in (now, self._final))
+            if not same(result, without):
                 return f"exit status 0, but the result is not that without a fault; told: {outcome.told!r}"
             return ""
         if fault.mode == failing.SHORT:
             return f"a short write is no failure: exit status {outcome.status}: {outcome.told!r}"
         lines = outcome.told.splitlines()
-        if outcome.status != 2 or len(lines) != 1 + len(self._quiet.splitlines()) or "Traceback" in outcome.told:
+        if outcome.status != 2 or not 1 <= len(lines) <= 1 + len(self._quiet.splitlines()):
             return f"exit status {outcome.status}, told: {outcome.told!r}"
         if os.strerror(fault.code) not in lines[-1]:
             return f"the message does not name the cause {os.strerror(fault.code)!r}: {lines[-1]}"
-        if self.names(path, kind, lines[-1]) is False:
+        later = fault.mode in (*failing.STICKY, failing.SHORT_FAIL)  # it may be another file's turn by then
+        concerned = [path for _, path in self.operations[fault.number - 1 :]] if later else [path]
+        if not any(self._names(path, lines[-1]) for path in concerned):
             return f"the message does not name {subject(path)}: {lines[-1]}"
-        return self._kept(fault, now, str(path.with_name(subject(path)).relative_to(self.folder)))
+        return self._kept(fault, now, self._own(fault.number - 1))
 
-    def names(self, path: Path, kind: str, line: str) -> bool:
-        """Whether a message names the file that the operation was on (of a folder: one in it, or itself)."""
+    def _names(self, path: Path, line: str) -> bool:
+        """Whether a message names the file that the operation was on; of a folder, one in it."""
         named = subject(path).replace("checkpoint.previous", "checkpoint").replace(".partial", "")
-        return str(path.parent if path == self.folder else path.with_name(named)) in line or named in line
+        return str(path.parent) in line and named in line
+
+    def _own(self, place: int) -> str:
+        """Which file the operation was for: of a folder, the one that was put there last."""
+        kind, path = self.operations[place]
+        if kind == "mkdir" or (path != self.folder and not path.is_dir()):
+            return str(path.with_name(subject(path)).relative_to(self.folder))
+        put = [p for k, p in self.operations[:place] if k == "rename" and p.parent == path]
+        return str((put[-1] if put else path).relative_to(self.folder))
 
     def _kept(self, fault: Fault, now: State, own: str) -> str:
-        """Of the old state: a file that could not be written is as it was, any other is old or new, never in between."""
+        """A file that could not be written is as it was; any other is old or new, never in between."""
         for name in {*self.before, *now}:
             old, new, found = self.before.get(name), self._final.get(name), now.get(name)
             if found == old or _TEMPORARY.match(Path(name).name) or self.scenario.steps:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from parmesan_cagem import checkpoint, files, packing, prices_record, records, view_cache
-from parmesan_cagem.config import MAY_CHANGE, Experiment
+from parmesan_cagem import checkpoint, files, packing, records, view_cache
+from parmesan_cagem.config import MAY_CHANGE
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.report.figures import save_grid
@@ -37,11 +38,11 @@ def told(act: Act) -> Callable[[Path], int]:
     return status
 
 
-def twice(name: str, act: Act, older: Act, again: Act | None = None) -> Iterator[Scenario]:
+def twice(name: str, act: Act, older: Act, again: Act | None = None, **more: Any) -> Iterator[Scenario]:
     """Over an older state, and over none."""
     after = told(again) if again else None
-    yield Scenario(name, told(act), older, after)
-    yield Scenario(f"{name}, the first", told(act), again=after)
+    yield Scenario(name, told(act), older, after, **more)
+    yield Scenario(f"{name}, the first", told(act), again=after, **more)
 
 
 def _state(number: int) -> tuple[dict[str, np.ndarray], dict[str, int]]:
@@ -57,30 +58,36 @@ def _save(*numbers: int) -> Act:
     return save
 
 
-def _log(folder: Path) -> None:
-    """As a resumed run does: what came after the checkpoint (one line) is cut, and logged anew."""
-    with RunFolder.open(folder, CONFIG, MAY_CHANGE) as run:
-        size = len((files.to_json(LINES[0]) + "\n").encode())
-        run.truncate_log(min(size, run.log_size()))
-        for line in LINES[1 if run.log_size() else 0 :]:
-            run.append_log(line)
+def _log(lines: int, cut: bool = False) -> Act:
+    """A line on top of so many; ``cut``: as a resumed run does it, which logs anew what came after its checkpoint."""
+
+    def append(folder: Path) -> None:
+        with RunFolder.open(folder, CONFIG, MAY_CHANGE) as run:
+            if cut:
+                run.truncate_log(sum(len(files.to_json(line)) + 1 for line in LINES[:lines]))
+            run.append_log(LINES[lines])
+
+    return append
 
 
-def _begun(folder: Path) -> None:
-    RunFolder.create(folder, CONFIG).close()
+def _logged(lines: int) -> Act:
+    def log(folder: Path) -> None:
+        with RunFolder.create(folder, CONFIG) as run:
+            for line in LINES[:lines]:
+                run.append_log(line)
 
-
-def _logged(folder: Path) -> None:
-    with RunFolder.create(folder, CONFIG) as run:
-        for line in LINES[:2]:
-            run.append_log(line)
+    return log
 
 
 def _settings(epochs: int) -> Act:
     def change(folder: Path) -> None:
         path = folder / "run"
         config = {**CONFIG, "epochs": epochs}
-        opened = RunFolder.open(path, config, MAY_CHANGE) if (path / "config.json").exists() else RunFolder.create(path, config)
+        opened = (
+            RunFolder.open(path, config, MAY_CHANGE)
+            if (path / "config.json").exists()
+            else RunFolder.create(path, config)
+        )
         with opened:
             files.write_json(path / "labels.json", {"indices": list(range(epochs)), "sha256": "0" * 64})
 
@@ -88,10 +95,12 @@ def _settings(epochs: int) -> Act:
 
 
 def _record(change: float) -> Act:
-    def write(folder: Path) -> None:
-        from record_example import example
+    from record_example import example
 
-        records.write(folder / "record.json", example() | {"train_seconds": change, "peak_memory_bytes": 5, "seed": int(change)})
+    def write(folder: Path) -> None:
+        records.write(
+            folder / "record.json", example() | {"train_seconds": change, "peak_memory_bytes": 5, "seed": int(change)}
+        )
 
     return write
 
@@ -148,14 +157,15 @@ def _unpack(folder: Path) -> None:
 
 def storage() -> Iterator[Scenario]:
     """One file at a time, or a few; milliseconds each."""
-    yield from twice("checkpoint", _save(3), _save(1, 2), _save(4, 5))
-    yield Scenario("log", told(_log), _logged)
-    yield Scenario("log, the first", told(_log), _begun)
+    yield from twice("checkpoint", _save(3), _save(1, 2), _save(4, 5), enough=("checkpoint.h5",))
+    yield Scenario("log", told(_log(2)), _logged(2), told(_log(2, cut=True)))
+    yield Scenario("log, the first", told(_log(0)), _logged(0), told(_log(0, cut=True)))
+    yield Scenario("log, cut", told(_log(1, cut=True)), _logged(3), steps=True)
     yield from twice("settings", _settings(3), _settings(2))
     yield from twice("record", _record(2), _record(1))
     yield from twice("ledger", _ledger(2.0), _ledger(1.0))
     yield from twice("samples", _samples(0.7), _samples(0.2))
-    yield from twice("views", _views(2), _views(1))
+    yield from twice("views", _views(2), _views(1), enough=())
     yield Scenario("pack", told(_pack(1)), _packed)
     yield Scenario("pack, the first", told(_pack(1)), lambda folder: _packed(folder, older=False))
     yield Scenario("unpack", told(_unpack), _carried)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
 import os
@@ -12,12 +11,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from parmesan_cagem.errors import UserError
 
 _log = logging.getLogger(__name__)
 
 CONNECT_SECONDS, READ_SECONDS = 10, 30
+_BLOCK, _GZIP_MEMBERS = 1 << 16, 10_000  # of a gzip file: one that is packed in parallel has some hundreds
 FILE_SECONDS = 600  # for one file from one mirror: a mirror that trickles is as good as dead
 
 
@@ -167,16 +168,54 @@ def read_gz(path: Path, size: int, sha256: str) -> bytes:
                 if head.startswith(b"\0\0\x08"):
                     raise UserError(f"{path}: not a gzip file but looks like an IDX file; fix: gzip it")
                 raise UserError(f"{path}: not a gzip file; {fix}")
-            with gzip.GzipFile(fileobj=stream) as unpacked:
-                content = unpacked.read(size + 1)  # one byte more shows a wrong length, however long
+            content = _gunzip(stream, size)
     except EOFError as error:
         raise UserError(f"{path}: truncated gzip file; {fix}") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except zlib.error as error:
         raise UserError(f"{path}: damaged gzip file ({error}); {fix}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
     check_content(content, size, sha256, str(path))
     return content
+
+
+def _gunzip(stream: IO[bytes], size: int) -> bytes:
+    """At most one byte more than `size`, which shows a wrong length, however long.
+
+    Not gzip.GzipFile, which takes minutes for a long name in a header, or for a million empty members.
+
+    Raises
+    ------
+    EOFError, zlib.error
+        The file ends early, or is damaged.
+    """
+    unpacked, room, packed, left = [], size + 1, b"", 2 * size + (1 << 20)
+
+    def more() -> bytes:
+        nonlocal left
+        block = stream.read(_BLOCK)
+        left -= len(block)
+        if left < 0:
+            raise zlib.error("it is far larger than what it should unpack to")
+        return block
+
+    for _ in range(_GZIP_MEMBERS):
+        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)  # 16: with a gzip header, and its CRC checked
+        while not inflate.eof:
+            if not packed and not (packed := more()):
+                raise EOFError
+            block = inflate.decompress(packed, room)
+            packed = inflate.unconsumed_tail
+            unpacked.append(block)
+            room -= len(block)
+            if not room:
+                return b"".join(unpacked)
+        packed = inflate.unused_data.lstrip(b"\0")  # zeros may pad a member
+        while not packed and (block := more()):
+            packed = block.lstrip(b"\0")
+        if not packed:
+            return b"".join(unpacked)
+    raise zlib.error(f"it has more than {_GZIP_MEMBERS} members")
 
 
 def check_content(content: bytes, size: int, sha256: str, given: str) -> None:

@@ -8,15 +8,14 @@ import importlib.metadata
 import io
 import logging
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
 
 import numpy as np
 
 from parmesan_cagem.data import Dataset
+from parmesan_cagem.data.array_pickle import load_arrays
 from parmesan_cagem.data.fetch import RemoteFile, check_content, fetch, read_gz, user_cache
 from parmesan_cagem.errors import UserError
 
@@ -202,7 +201,7 @@ def read_wheel() -> dict[str, bytes] | None:
             f"{given}: wrong checksum: SHA-256 of {WHEEL_FILE} is {digest}, known is {WHEEL_FILE_SHA256}; {fix}"
         )
     with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
-        train, valid, test = load_array_pickle(stream)
+        train, valid, test = load_arrays(stream)
     # The pickle holds pixels / 256 as float32, which is exact.
     arrays = [
         np.round(np.concatenate([train[0], valid[0]]) * 256),
@@ -217,27 +216,6 @@ def read_wheel() -> dict[str, bytes] | None:
     for name, content in contents.items():
         check_content(content, FILES[name].size, FILES[name].sha256, f"{given}, {name}")
     return contents
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Knows the three names that pickled arrays need; a pickle that asks for another is refused."""
-
-    # _reconstruct by way of an array, as its module's name differs between NumPy 1 and 2.
-    _known: ClassVar = {
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._known:
-            raise UserError(f"pickle: asks for {module}.{name}, only NumPy arrays are allowed; do not use it")
-        return self._known[module, name]
-
-
-def load_array_pickle(stream: IO[bytes] | gzip.GzipFile) -> Any:
-    """Unpickle nested tuples of NumPy arrays, as written by Python 2, and nothing that could run code."""
-    return _ArrayUnpickler(stream, encoding="latin1").load()  # Python 2's str holds the arrays' bytes
 
 
 def _dataset(contents: Mapping[str, bytes], source: str) -> Dataset:

@@ -20,7 +20,8 @@ NAME = "chardata.mat"
 MD5 = "21ecaf34373511aa7691cf2e0802aa3d"
 GIT_BLOB = "016a3536ffe5e1d38e42563a18d7a78bfaf643ec"  # of yburda/iwae's datasets/OMNIGLOT/chardata.mat
 CLASSES, PIXELS = 50, SMALL**2
-LIMIT = 512 << 20  # bytes of the file, and of what it unpacks to; Burda's arrays are 216 MB as float64
+LIMIT = 256 << 20  # bytes of the file, and of what it unpacks to; Burda's arrays are 216 MB as float64
+IMAGES = 100_000  # of one set; Burda's two have 32,415: pixels of a byte become float32, four times their size
 MIRRORS = ("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",)
 FILE = RemoteFile(NAME, LIMIT, sha256="", md5=MD5)  # nobody states its size or its SHA-256
 
@@ -100,6 +101,8 @@ def _images(given: str, array: NDArray[Any]) -> NDArray[np.float32]:
     if PIXELS not in array.shape or 0 in array.shape:
         raise UserError(f"{given} has shape {array.shape}; must be {PIXELS} x images or images x {PIXELS}; {_FIX}")
     columns = array if len(array) == PIXELS else array.T  # (784, N)
+    if columns.shape[1] > IMAGES:
+        raise UserError(f"{given} has {columns.shape[1]} images; at most {IMAGES} are read; {_FIX}")
     upright = columns.T.reshape(-1, SMALL, SMALL).transpose(0, 2, 1)  # (N, 28, 28)
     with np.errstate(over="ignore"):  # inf is refused below
         images = upright.astype(np.float32).reshape(-1, PIXELS)

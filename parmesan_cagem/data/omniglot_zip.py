@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -184,13 +186,14 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
     """Path and content of each file in a zip, its CRC checked, in bounded memory; what a Mac adds is passed over."""
     if looks_like_html(content[:512]):
         raise UserError(f"{path}: not a zip file but looks like an HTML page; {_FIX}")
+    # Before zipfile makes an object of each, a hundred times its size in the directory.
+    if (count := content.count(b"PK\x01\x02")) > MEMBERS:
+        raise UserError(f"{path}: has {count} members, at most {MEMBERS} are allowed; {_FIX}")
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
-    except (zipfile.BadZipFile, ValueError, OverflowError, RuntimeError) as error:
+    except (zipfile.BadZipFile, ValueError, OverflowError, RuntimeError, struct.error) as error:
         raise UserError(f"{path}: truncated, damaged or no zip file ({error}); {_FIX}") from error
     infos = archive.infolist()
-    if len(infos) > MEMBERS:
-        raise UserError(f"{path}: has {len(infos)} members, at most {MEMBERS} are allowed; {_FIX}")
     for info in infos:
         given, parts = f"{path}: member {info.filename!r}", info.filename.split("/")
         if info.filename.startswith("/") or ".." in parts or "\\" in info.filename or ":" in parts[0]:
@@ -207,7 +210,7 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
             with archive.open(info) as file:
                 png = file.read(PNG_BYTES)
         # RuntimeError: encrypted, or of a version that zipfile does not know.
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error, OSError) as error:
             raise UserError(f"{given} is damaged ({error or type(error).__name__}); {_FIX}") from error
         yield info.filename, png
 
@@ -215,13 +218,15 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
 def _decode(member: str, content: bytes) -> NDArray[np.bool_]:
     """One PNG's ink: black is drawn on white. (105, 105)."""
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-            if (picture.mode, picture.size) != ("1", (LARGE, LARGE)):
-                width, height = picture.size
-                raise UserError(
-                    f"{member}: an image of {width}x{height} pixels, mode {picture.mode}; must be {LARGE}x{LARGE}, "
-                    "black and white; fix: fetch the zips again"
-                )
-            return ~np.asarray(picture)
-    except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+                mode, (width, height) = picture.mode, picture.size
+                if (mode, width, height) == ("1", LARGE, LARGE):
+                    return ~np.asarray(picture)
+    except Exception as error:  # Pillow has one for every kind of damage
         raise UserError(f"{member}: no PNG that can be read ({error}); fix: fetch the zips again") from error
+    raise UserError(
+        f"{member}: an image of {width}x{height} pixels, mode {mode}; must be {LARGE}x{LARGE}, black and white; "
+        "fix: fetch the zips again"
+    )

@@ -10,6 +10,7 @@ from typing import Any
 from parmesan_cagem import checkpoint, files, records
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.report.runs import check_types
 from parmesan_cagem.runfolder import read_log
 
 Say = Callable[[str], None]
@@ -61,6 +62,7 @@ def read(folder: Path, say: Say) -> Run:
     """
     folder = Path(folder)
     given = files.read_json(folder / "config.json", "name a folder that run_mnist.py or the like wrote")
+    check_types(given, f"{folder / 'config.json'}: ", "restore it from a copy")
     log = [entry for entry in read_log(folder) if "epoch" in entry]
     record = None
     if (folder / "record.json").exists():

@@ -12,6 +12,8 @@ from parmesan_cagem.errors import UserError
 from parmesan_cagem.report import runs as table_runs
 from parmesan_cagem.report.markup import Ids
 
+PICTURE_BYTES = 8 << 20  # each is inlined; ours have a quarter of a megabyte
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -77,7 +79,7 @@ def collect(runs: Path, figures: Path) -> tuple[list[Run], list[str]]:
 
 
 def read(path: Path) -> bytes | None:
-    """The file's bytes; None where there is none."""
+    """The file's bytes; None where there is none, or none that belongs into a page."""
     with contextlib.suppress(OSError):
-        return path.read_bytes()
+        return files.read_bytes(path, PICTURE_BYTES)
     return None

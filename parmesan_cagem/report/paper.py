@@ -10,6 +10,7 @@ from typing import Any
 from parmesan_cagem import files
 from parmesan_cagem.errors import UserError
 
+QUANTITIES = ("bound", "F_1", "KL_z2", "error_p", "error_q", "accuracy_p")
 TABLES = ("table1", "table2", "table3", "text")
 CHECKOUT = Path(__file__).resolve().parents[2] / "results" / "paper.json"
 
@@ -105,7 +106,7 @@ def load(path: Path | None = None) -> dict[str, PublishedTable]:
     try:
         cited = {key: reference["cited_as"] for key, reference in content["references"].items()}
         return {name: _table(name, content["tables"][name], cited) for name in TABLES}
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}: not the published numbers: {type(error).__name__} {error}; restore it with git checkout"
         ) from error
@@ -124,6 +125,13 @@ def _table(name: str, table: dict[str, Any], cited: dict[str, str]) -> Published
 
 
 def _published(table: str, row: str, column: str, quantity: str, place: dict[str, Any]) -> Published:
+    texts, numbers = (table, row, column, quantity), (place["value"], place.get("spread"))
+    if not all(type(text) is str for text in texts) or quantity not in QUANTITIES:
+        raise ValueError(f"{texts}: not a place of a table")
+    if not all(number is None or type(number) in (int, float) for number in numbers):
+        raise ValueError(f"{row} {column}: {numbers}: not numbers")
+    if not all(type(place.get(name, kind())) in (kind, type(None)) for name, kind in (("about", bool), ("cell", dict))):
+        raise ValueError(f"{row} {column}: about or cell is of another kind")
     return Published(
         table,
         row,

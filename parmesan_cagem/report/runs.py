@@ -70,6 +70,20 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
+def check_types(config: Mapping[str, Any], where: str, fix: str) -> None:
+    """Refuse settings whose value is of another type than this version's.
+
+    Raises
+    ------
+    UserError
+        ``where``, the setting, its value and ``fix``.
+    """
+    for name, value in config.items():
+        kind = type(DEFAULTS.get(name, value))
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise UserError(f"{where}{name}: {value!r} is no {kind.__name__}; {fix}")
+
+
 def _read(path: Path) -> Run:
     record = records.read(path)
     for part, git in (("git", record["git"]), ("eval.git", record["eval"]["git"])):
@@ -79,12 +93,7 @@ def _read(path: Path) -> Run:
                 "or move the record away"
             )
     config, dataset = record["config"], record["dataset"]
-    for name, value in config.items():
-        kind = type(DEFAULTS.get(name, value))
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            raise UserError(
-                f"{path}: config.{name}: {value!r} is no {kind.__name__}; restore the record or move it away"
-            )
+    check_types(config, f"{path}: config.", "restore the record or move it away")
     for key, said, setting in (
         ("model", record["model"], "model"),
         ("seed", record["seed"], "seed"),
