@@ -128,8 +128,7 @@ def _store(path: Path, body: bytes) -> None:
     with files.temporary(path) as (descriptor, new):
         files.write_and_sync(descriptor, sealed.seal(body), body)
         if not _is_sound(path):  # absent, or not worth more than the previous one
-            os.replace(new, path)
-            files.sync_folder(path.parent)
+            files.put_in_place({new: path})
             return
         spare = files.temporary_name(previous)
         try:

@@ -16,7 +16,8 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         """The message. What it quotes may come from a damaged file: one line, and nothing that steers a terminal."""
-        return one_line(super().__str__())
+        text = super().__str__()
+        return text if text.isprintable() else "".join(_shown(c) for c in text)
 
 
 def one_line(message: object) -> str:

@@ -13,7 +13,7 @@ import shutil
 import socket
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,31 @@ def write_atomically(path: Path, data: bytes) -> None:
     UserError
         Names the file and the cause; the old file is unchanged.
     """
-    try:
-        sweep(path)
-        with temporary(path) as (descriptor, name):
-            write_and_sync(descriptor, data)
-            os.replace(name, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot write: {cause(error)}; free some space or name another folder with --out"
-        ) from error
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Replace files of one folder. All are on the disk before the first one gets its name, and they get them in order.
+
+    Raises
+    ------
+    UserError
+        Names the file and the cause; every old file is unchanged.
+    """
+    names: dict[Path, Path] = {}
+    with contextlib.ExitStack() as stack:
+        try:
+            for path, data in contents.items():
+                sweep(path)
+                descriptor, name = stack.enter_context(temporary(path))
+                write_and_sync(descriptor, data)
+                names[name] = path
+            put_in_place(names)
+        except OSError as error:
+            path = Path(os.fsdecode(error.filename2 or path))
+            raise UserError(
+                f"{path}: cannot write: {cause(error)}; free some space or name another folder with --out"
+            ) from error
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -100,7 +115,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(limit + 1)
     finally:
-        os.close(descriptor)
+        close(descriptor)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"has more than {limit} bytes", str(path))
     return data
@@ -194,7 +209,51 @@ def temporary(path: Path) -> Iterator[tuple[int, Path]]:
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(name)
-            os.close(descriptor)
+            close(descriptor)
+
+
+def put_in_place(files: Mapping[Path, Path]) -> None:
+    """Rename new files, all in one folder, to the names that they are to have, and wait until the disk has those.
+
+    Raises
+    ------
+    OSError
+        Then every name holds what it held before (where the file system has hard links: else perhaps the new file).
+    """
+    spares: dict[Path, Path] = {}  # a second name of what a file replaces
+    done: list[tuple[Path, Path]] = []
+    try:
+        for path in files.values():
+            spare = temporary_name(path)
+            with contextlib.suppress(OSError):  # nothing is there, or no links are
+                os.link(path, spare)
+                spares[path] = spare
+        try:
+            for new, path in files.items():
+                lone = path not in spares and not os.path.lexists(path)
+                os.replace(new, path)
+                if lone or path in spares:
+                    done.append((new, path))
+            sync_folder(path.parent)
+        except OSError:
+            for new, path in done:
+                with contextlib.suppress(OSError):
+                    if path in spares:
+                        os.link(path, new)  # whose it is may want to keep it
+                        os.replace(spares[path], path)
+                    else:
+                        os.replace(path, new)
+            raise
+    finally:
+        for spare in spares.values():
+            with contextlib.suppress(OSError):
+                os.unlink(spare)
+
+
+def close(descriptor: int) -> None:
+    """Close what is on disk, or was only read: a failure has nothing to tell that fsync has not told."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def give_second_name(path: Path, name: Path) -> None:
@@ -235,7 +294,7 @@ def sync_folder(folder: Path) -> None:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot, and need not
             raise
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def _sweep(folder: Path, pattern: str) -> None:
@@ -252,7 +311,7 @@ def _remove_unlocked(name: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(name)
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def _plain(value: Any) -> Any:

@@ -193,7 +193,13 @@ def _member(run: Path, kind: str, data: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _files_of(run: Path) -> bytes:
     names = (*FILES, *_unrecorded(run))
-    found = {name: (run / name).read_bytes() for name in names if (run / name).is_file()}
+    found = {}
+    for name in names:
+        try:
+            if (run / name).is_file():
+                found[name] = (run / name).read_bytes()
+        except OSError as error:
+            raise UserError(f"{run / name}: cannot read: {files.cause(error)}; pack the others") from error
     return json.dumps({name: len(data) for name, data in found.items()}).encode() + b"\n" + b"".join(found.values())
 
 
@@ -217,20 +223,30 @@ def _write_parts(stream: bytes, out: Path, part_mib: float) -> list[Path]:
     room = int(part_mib * MIB) - 4096
     count = max(1, math.ceil(len(stream) / room))
     whole = hashlib.sha256(stream).hexdigest()
-    paths = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot make the folder: {files.cause(error)}") from error
-    for stale in out.glob("runs.pack-*"):  # of another pack: they would not fit to the new ones
-        stale.unlink()
+    parts = {}
+    _make(out)
+    files.sweep_folder(out)
     for i in range(count):
         payload = stream[i * room : (i + 1) * room]
         facts = {"part": i + 1, "parts": count, "pack": whole, "sha256": hashlib.sha256(payload).hexdigest()}
         path = out / f"runs.pack-{i + 1}-of-{count}"
-        files.write_atomically(path, _MAGIC + json.dumps(facts).encode() + b"\n" + payload)
-        paths.append(path)
-    return paths
+        parts[path] = _MAGIC + json.dumps(facts).encode() + b"\n" + payload
+    files.write_together(parts)
+    for stale in set(out.glob("runs.pack-*")) - set(parts):  # of another pack: they do not fit to the new ones
+        try:
+            stale.unlink()
+        except OSError as error:
+            raise UserError(
+                f"{stale}: of another pack, and cannot be removed: {files.cause(error)}; remove it"
+            ) from error
+    return list(parts)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot make the folder: {files.cause(error)}; name another") from error
 
 
 def _read_parts(paths: Sequence[Path]) -> bytes:
@@ -267,9 +283,10 @@ def _plain_name(name: str) -> str:
 
 
 def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
-    """Write one run; the checkpoint and the record come last."""
+    """Write one run, all or nothing; killed meanwhile, it lacks what comes last, and is written again."""
     with _in_order(f"{folder.name}, in the pack"):
         contents, config, saved, finished = _contents(kinds)
+    files.sweep_folder(folder)
     here = _progress(folder)
     if here is not None:
         before = files.read_json(folder / "config.json", "name another folder")
@@ -283,7 +300,7 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
                     files.write_atomically(folder / name, contents[name])
                 return f"{folder.name}: kept as it is, with the pack's part of an evaluation"
             return f"{folder.name}: kept as it is: the pack has come no further"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     if saved:
         arrays, attributes = saved
         log = contents.get("log.jsonl", b"")[: attributes["log_size"]]
@@ -291,10 +308,11 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
             log += (files.to_json({"note": attributes["notes"][-1]}) + "\n").encode()
             attributes["log_size"] = len(log)
         contents["log.jsonl"] = log
-        checkpoint.save(folder, arrays, attributes)
-    for name in (*FILES, *filter(_is_ledger, contents)):
-        if name in contents:
-            files.write_atomically(folder / name, contents[name])
+        body = sealed.encode(arrays, attributes)
+        contents[checkpoint.NEWEST] = sealed.seal(body) + body
+    last = {checkpoint.NEWEST: 1, "record.json": 2}  # how far a run has come is read from these
+    known = [name for name in contents if name in (*FILES, checkpoint.NEWEST) or _is_ledger(name)]
+    files.write_together({folder / name: contents[name] for name in sorted(known, key=lambda name: last.get(name, 0))})
     if finished:
         return f"{folder.name}: finished, {'with its weights' if saved else 'without weights'}"
     if not saved:

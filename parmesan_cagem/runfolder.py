@@ -29,7 +29,7 @@ class RunFolder:
         try:
             self._lock = files.lock(self.path / "lock")
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise _cannot_write(self.path / "lock", error) from error
         files.sweep_folder(self.path)  # of a killed owner; what the last save of a run left would stay for ever
 
     @property
@@ -131,13 +131,16 @@ class RunFolder:
                 size = os.fstat(descriptor).st_size
                 try:
                     files.write_and_sync(descriptor, line)
+                    if size == 0:
+                        files.sync_folder(self.path)
                 except OSError:
-                    os.ftruncate(descriptor, size)  # half a line would spoil the next one
+                    with contextlib.suppress(OSError):  # half a line would spoil the next one; --resume cuts it too
+                        os.ftruncate(descriptor, size)
+                        if size == 0:
+                            os.unlink(self.log_path)
                     raise
             finally:
-                os.close(descriptor)
-            if size == 0:
-                files.sync_folder(self.path)
+                files.close(descriptor)
         except OSError as error:
             raise _cannot_write(self.log_path, error) from error
 
@@ -173,7 +176,7 @@ class RunFolder:
         """Give the folder free; harmless when repeated."""
         descriptor, self._lock = self._lock, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            files.close(descriptor)
 
     def __enter__(self) -> RunFolder:
         return self
@@ -210,7 +213,7 @@ class RunFolder:
                 os.ftruncate(descriptor, size)
                 os.fsync(descriptor)
             finally:
-                os.close(descriptor)
+                files.close(descriptor)
         except OSError as error:
             raise _cannot_write(self.log_path, error) from error
 

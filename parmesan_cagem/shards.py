@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ class Shard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._lock)
+        files.close(self._lock)
 
 
 def compute(shard: Shard, work: Work) -> None:
@@ -100,6 +99,7 @@ def compute(shard: Shard, work: Work) -> None:
     model, e, data, engine, quiet = work.trained.model, work.e, work.data, work.engine, work.quiet
     run = work.identity(provenance.git_state())
     wanted = shard.identity(run, e)
+    files.sweep(shard.path)
     if shard.path.exists():
         try:
             differing = _differences(Ledger.read(shard.path).identity, wanted)
@@ -119,8 +119,7 @@ def compute(shard: Shard, work: Work) -> None:
                     importance_bounds(model, settings, engine, binary[bounded], bounded, quiet, ledger=ledger)
                 classify(model, settings, engine, binary[classified], classified, quiet, ledger=ledger)
     try:
-        os.replace(shard.partial, shard.path)
-        files.sync_folder(shard.run)
+        files.put_in_place({shard.partial: shard.path})
     except OSError as error:
         raise UserError(f"{shard.path}: cannot write: {files.cause(error)}; free some space, then repeat") from error
 

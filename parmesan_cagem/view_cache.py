@@ -41,6 +41,7 @@ def cached(folder: Path, name: str, key: Mapping[str, Any], compute: Callable[[]
     A file that is damaged, or of a folder that cannot be written, costs time and nothing else.
     """
     path = Path(folder) / NAME
+    files.sweep(path)  # what is found below is not written again
     digest = hashlib.sha256(files.to_json({"version": VERSION, **key}, sort_keys=True).encode()).hexdigest()
     kept = _read(path)
     prefix = f"{name}/"

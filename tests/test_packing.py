@@ -33,6 +33,8 @@ def make_run(folder, epoch=3, finished=False, size=(7, 5), seed=0, **changes):
     arrays |= {"adam/t": np.float32(30), "random/eps": rng.integers(0, 2**31, (4, 6)).astype("int32")}
     arrays |= {"log/sums": rng.standard_normal(5), "labels/indices": np.arange(0)}
     facts = {"epoch": epoch, "step": 2, "log_size": len(log), "notes": [], "started": "then"}
+    facts |= {"seconds": 1.5, "epoch_seconds": 0.5, "peak_memory_bytes": 1, "config": e.to_dict()}
+    facts |= {"training_hash": "0" * 64, "data_sha256": "1" * 64}
     checkpoint.save(folder, arrays, facts)
     return folder
 

@@ -109,7 +109,8 @@ def test_an_unwritable_folder(path, monkeypatch, call, code):
         patch.setattr(os, call, refuse)
         with pytest.raises(UserError) as error:
             RunFolder.create(path, CONFIG)
-    assert one_line(error).startswith(f"--out {path}: cannot write: {os.strerror(code)}; ")
+    where = path / "lock" if call == "open" else path
+    assert one_line(error).startswith(f"--out {where}: cannot write: {os.strerror(code)}; ")
 
 
 def test_a_create_that_fails_gives_the_folder_free(path, monkeypatch):

@@ -1,0 +1,264 @@
+"""One fault: a process in which it happens, what was promised for it, and the start after it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parmesan_cagem import sealed
+from torture import failing
+from torture.failing import Fault, Library
+
+State = dict[str, bytes]
+_TEMPORARY = re.compile(r"^\.(.+)\.[0-9a-f]{16}\.tmp$")
+_OF_TIME = {"seconds", "epoch_seconds", "train_seconds", "started", "finished", "peak_memory_bytes"}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Something that writes files.
+
+    Attributes
+    ----------
+    name : str
+    act : callable
+        Does it in the folder given; returns the exit status.
+    prepare : callable
+        Makes the old state in the folder given.
+    again : callable, optional
+        What a user does after a failure; ``act``, when None. After it everything is as without a fault.
+    thorough : bool
+        Every kind of fault at every operation; else one error, one short write and one crash, in turns.
+    steps : bool
+        Files change several times on the way: what is left is judged by what ``again`` makes of it.
+    enough : tuple of str or None
+        The files that must be there, as without a fault, for exit status 0; all, when None. (Caches are worth nothing.)
+    """
+
+    name: str
+    act: Callable[[Path], int]
+    prepare: Callable[[Path], None] = lambda folder: None
+    again: Callable[[Path], int] | None = None
+    thorough: bool = True
+    steps: bool = False
+    enough: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a process ended, and which operations it counted (none after a crash)."""
+
+    status: int
+    told: str
+    operations: list[tuple[str, Path]] = field(default_factory=list)
+
+
+def state(folder: Path) -> State:
+    """Every file but locks, by its name from ``folder``."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.name != "lock"}
+
+
+def plain(name: str, content: bytes) -> Any:
+    """What a file says, without times: equal for two runs that did the same."""
+    if name.endswith(".h5"):
+        try:
+            arrays, facts = sealed.decode(_body(content))
+        except sealed.Damaged as reason:
+            return f"{name} {reason}"
+        told = {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in arrays.items() if not key.endswith("/seconds")}
+        return told, _timeless(facts)
+    if name.endswith((".json", ".jsonl")):
+        try:
+            return [
+                _timeless(json.loads(line)) for line in ([content] if name.endswith(".json") else content.splitlines())
+            ]
+        except ValueError:
+            return content
+    return content
+
+
+def _body(content: bytes) -> bytes:
+    seal, body = content[:512], content[512:]
+    if seal != sealed.seal(body):
+        raise sealed.Damaged("is not as it was sealed")
+    return body
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _timeless(inner) for key, inner in value.items() if key not in _OF_TIME}
+    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def same(given: State, expected: State) -> bool:
+    """Whether two folders hold the same, but for times."""
+    return given.keys() == expected.keys() and all(
+        content == expected[name] or plain(name, content) == plain(name, expected[name])
+        for name, content in given.items()
+    )
+
+
+def subject(path: Path) -> str:
+    """The name of the file that a temporary file stands for."""
+    found = _TEMPORARY.match(path.name)
+    return found[1] if found else path.name
+
+
+class Stage:
+    """A folder in which a scenario is played again and again, each time by a child of this process.
+
+    Attributes
+    ----------
+    operations : list of (str, Path)
+        Kind and path of each, from the first.
+    """
+
+    def __init__(self, scenario: Scenario, scratch: Path, library: Library) -> None:
+        self.scenario, self._library, self._scratch = scenario, library, scratch
+        self.folder, self._former = scratch / "work", scratch / "former"
+        self._former.mkdir(parents=True)
+        prepared = self._child(lambda: scenario.prepare(self._former) or 0, None)
+        assert prepared.status == 0, prepared.told
+        self.before = state(self._former)
+        self._set()
+        done = self._child(lambda: scenario.act(self.folder), Fault())
+        assert done.status == 0, done.told
+        self.operations, self._quiet = done.operations, done.told
+        self._final = state(self.folder)
+        assert not same(self._final, self.before), f"{scenario.name} does nothing"
+        self._settled = self._final
+        assert not self._afterwards(settle=True)
+
+    def _set(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self._former, self.folder)
+
+    def play(self, fault: Fault) -> tuple[str, Outcome]:
+        """Which promise the fault broke (empty: none), and how the process ended."""
+        self._set()
+        outcome = self._child(lambda: self.scenario.act(self.folder), fault)
+        return self._judge(fault, outcome) or self._afterwards(), outcome
+
+    def _judge(self, fault: Fault, outcome: Outcome) -> str:
+        path = self.operations[fault.number - 1][1]
+        now = state(self.folder)
+        if fault.mode in failing.CRASHES:
+            return "" if outcome.status == failing.CRASHED else f"exit status {outcome.status}, not that of the crash"
+        if outcome.status == 0:
+            wanted = [name for name in {*self._final, *now} if not _TEMPORARY.match(Path(name).name)]
+            wanted = wanted if self.scenario.enough is None else list(self.scenario.enough)
+            result, without = ({n: s[n] for n in wanted if n in s} for s in (now, self._final))
+            if not same(result, without):
+                return f"exit status 0, but the result is not that without a fault; told: {outcome.told!r}"
+            return ""
+        if fault.mode == failing.SHORT:
+            return f"a short write is no failure: exit status {outcome.status}: {outcome.told!r}"
+        lines = outcome.told.splitlines()
+        if outcome.status != 2 or not 1 <= len(lines) <= 1 + len(self._quiet.splitlines()):
+            return f"exit status {outcome.status}, told: {outcome.told!r}"
+        if os.strerror(fault.code) not in lines[-1]:
+            return f"the message does not name the cause {os.strerror(fault.code)!r}: {lines[-1]}"
+        later = fault.mode in (*failing.STICKY, failing.SHORT_FAIL)  # it may be another file's turn by then
+        concerned = [path for _, path in self.operations[fault.number - 1 :]] if later else [path]
+        if not any(self._names(path, lines[-1]) for path in concerned):
+            return f"the message does not name {subject(path)}: {lines[-1]}"
+        return self._kept(fault, now, self._own(fault.number - 1))
+
+    def _names(self, path: Path, line: str) -> bool:
+        """Whether a message names the file that the operation was on; of a folder, one in it."""
+        named = subject(path).replace("checkpoint.previous", "checkpoint").replace(".partial", "")
+        return str(path.parent) in line and named in line
+
+    def _own(self, place: int) -> str:
+        """Which file the operation was for: of a folder, the one that was put there last."""
+        kind, path = self.operations[place]
+        if kind == "mkdir" or (path != self.folder and not path.is_dir()):
+            return str(path.with_name(subject(path)).relative_to(self.folder))
+        put = [p for k, p in self.operations[:place] if k == "rename" and p.parent == path]
+        return str((put[-1] if put else path).relative_to(self.folder))
+
+    def _kept(self, fault: Fault, now: State, own: str) -> str:
+        """A file that could not be written is as it was; any other is old or new, never in between."""
+        for name in {*self.before, *now}:
+            old, new, found = self.before.get(name), self._final.get(name), now.get(name)
+            if found == old or _TEMPORARY.match(Path(name).name) or self.scenario.steps:
+                continue
+            fresh = found is not None and new is not None and plain(name, found) == plain(name, new)
+            torn = name == "log.jsonl" and fault.mode in failing.STICKY and (found or b"").startswith(old or b"")
+            if not (torn or (fresh and (name != own or fault.mode in failing.STICKY))):
+                return f"{name} is not as it was"
+        return ""
+
+    def _afterwards(self, settle: bool = False) -> str:
+        """The next start: nothing stray remains, and everything is as without a fault."""
+        again = self._child(lambda: (self.scenario.again or self.scenario.act)(self.folder), None)
+        if again.status != 0:
+            return f"the next start ends with status {again.status}: {again.told!r}"
+        now = state(self.folder)
+        if settle:
+            self._settled = now
+        if extra := sorted(now.keys() - self._settled.keys()):
+            return f"stray after the next start: {', '.join(extra)}"
+        differ = [n for n, c in self._settled.items() if n not in now or plain(n, now[n]) != plain(n, c)]
+        return f"after the next start, not as without a fault: {', '.join(differ)}" if differ else ""
+
+    def _child(self, act: Callable[[], int], fault: Fault | None) -> Outcome:
+        """Do it in a forked process, which counts (and fails) beneath the folder unless ``fault`` is None."""
+        out, told, notes = (self._scratch / name for name in ("stdout", "stderr", "notes"))
+        notes.unlink(missing_ok=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            for path, descriptor in ((out, 1), (told, 2)):
+                opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+            status = 1
+            try:
+                if fault is not None:
+                    self._library.arm(self.folder, fault)
+                status = act()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                operations = self._library.disarm()
+                notes.write_text(json.dumps([[kind, str(path)] for kind, path in operations]))
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        operations = json.loads(notes.read_text()) if notes.exists() else []
+        return Outcome(status, told.read_text(), [(kind, Path(path)) for kind, path in operations])
+
+
+_ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
+
+
+def faults(number: int, kind: str, thorough: bool) -> list[Fault]:
+    """The faults for one operation: all kinds, or of each kind the one whose turn it is."""
+    errors = [Fault(number, failing.FAIL, code) for code in _ERRORS]
+    crashes = [Fault(number, failing.CRASH_BEFORE)]
+    short = []
+    if kind in ("write", "copy"):
+        errors.append(Fault(number, failing.FULL, errno.ENOSPC))
+        short = [Fault(number, failing.SHORT), Fault(number, failing.SHORT_FAIL, errno.ENOSPC)]
+        crashes.append(Fault(number, failing.CRASH_HALF))
+    elif kind in ("open", "close"):
+        crashes = []
+    elif kind != "fsync":
+        errors.append(Fault(number, failing.FAIL_ON, errno.EROFS))
+        crashes.append(Fault(number, failing.CRASH_AFTER))
+    groups = [group for group in (errors, short, crashes) if group]
+    return [f for group in groups for f in group] if thorough else [group[number % len(group)] for group in groups]
