@@ -50,8 +50,8 @@ def check(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         value, facts = getattr(settings, field.name), field.metadata
         flag = "--" + field.name.replace("_", "-")
-        if type(value) is int and abs(value) >= 1 << 63:  # no float, and no text, of thousands of digits
-            raise UserError(f"{flag}: must be a number of at most 64 bits")
+        if type(value) is int and value.bit_length() > 10_000:  # Python refuses to print thousands of digits
+            raise UserError(f"{flag}: must be a number of fewer digits")
         if facts["choices"] and value not in facts["choices"]:
             raise UserError(f"{flag} {value}: unknown; choose one of {', '.join(facts['choices'])}")
         expected = type(field.default)
