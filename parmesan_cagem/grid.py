@@ -113,7 +113,8 @@ def _content(path: Path) -> Mapping[str, Any]:
         content = yaml.safe_load(files.read_bytes(path).decode())
     except OSError as error:
         raise UserError(f"{path}: cannot read the grid: {files.cause(error)}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: a date such as 2026-13-01
+    # ValueError: a date such as 2026-13-01, or a text that is not UTF-8; RecursionError: a thousand brackets.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a grid; it has shards and runs, as workflow/paper.yaml has")
