@@ -39,6 +39,17 @@ def option(
     )
 
 
+def told(value: Any) -> str:
+    """``value`` for a message; a whole number too long to be written out (from YAML, in hexadecimal) by its length.
+
+    Examples
+    --------
+    >>> told(12), told("a"), told(16**5000)
+    ('12', "'a'", 'a number of 20001 bits')
+    """
+    return f"a number of {value.bit_length()} bits" if type(value) is int and abs(value) > 10**4000 else repr(value)
+
+
 def check(settings: Any) -> None:
     """Check every field of a dataclass made of :func:`option`; a whole number may stand for a float.
 
@@ -58,7 +69,7 @@ def check(settings: Any) -> None:
         if expected is float and type(value) is int:
             object.__setattr__(settings, field.name, float(value) if abs(value) <= LARGEST else math.inf)
         elif type(value) is not expected:
-            raise UserError(f"{flag} {value!r}: must be of type {expected.__name__}")
+            raise UserError(f"{flag} {told(value)}: must be of type {expected.__name__}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{flag} {value}: must be a finite number")
         if isinstance(value, float) and not (value == 0 or SMALLEST <= abs(value) <= LARGEST):
@@ -73,4 +84,4 @@ def check(settings: Any) -> None:
             # 1 - 1e-9 is 1 to float32, and what must be below 1 divides by 1 less it.
             rounded = float(np.float32(value)) if isinstance(value, float) else value
             if limit is not None and (wrong(value, limit) or (bound == "below" and wrong(rounded, limit))):
-                raise UserError(f"{flag} {value}: must be {words} {limit}")
+                raise UserError(f"{flag} {told(value)}: must be {words} {limit}")

@@ -80,6 +80,8 @@ def world(run: Path) -> Iterator[Judge]:
         ):
             stack.enter_context(mock.patch(f"parmesan_cagem.{place}", begin))
         stack.enter_context(mock.patch("parmesan_cagem.models.build", build))
+        for name in ("check_data", "check_data_of"):  # fewer images than the run was trained on
+            stack.enter_context(mock.patch(f"parmesan_cagem.trained.{name}", return_value=None))
         stack.enter_context(mock.patch("parmesan_cagem.provenance.versions", begin))  # a run script's first look
         stack.enter_context(mock.patch.dict(os.environ, {"HOME": str(top), "XDG_CACHE_HOME": str(top / "cache")}))
         for name in ("CAGEM_DATA", "CAGEM_RESULTS", "COLUMNS"):

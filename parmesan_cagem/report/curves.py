@@ -60,7 +60,7 @@ def curves(title: str, log: Entries, record: Mapping[str, Any] | None = None) ->
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         for axes in grid[-1]:
             axes.set_xlabel("epoch")
-        figure.suptitle("\n".join([title, *_results(record)]), size=8.5)
+        figure.suptitle("\n".join([style.text(title), *_results(record)]), size=8.5)
     return figure
 
 
