@@ -33,8 +33,8 @@ SHARES = {"tables": 0.14, "omniglot": 0.08, "mnist": 0.08, "slow": 0.02}
 def lives(times: int, scratch: Path, data: Path) -> Iterator[Life]:
     """The victims one after the other, the quick ones last: a job that ends early then has something to do."""
     runs = [
-        kill_run.Run(kill_run.smoke("c", 24, 1), scratch / "c"),
-        kill_run.Run(kill_run.smoke("xla", 60, 3), scratch / "xla"),
+        kill_run.Run(kill_run.smoke("c", 24, 1, "--model", "vae", "--layers", "1"), scratch / "c"),
+        kill_run.Run(kill_run.smoke("xla", 60, 3, "--labels", "20"), scratch / "xla"),
     ]
     slow = kill_run.Run(kill_run.slow("xla", max(1, round(times * SHARES["slow"]))), scratch / "slow")
     yield runs[0].life
