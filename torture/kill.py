@@ -72,11 +72,11 @@ class Campaign:
     def work(self, queue: Iterator[Life]) -> None:
         """Live one life after the other."""
         while True:
-            with self._lock:
-                if self._found.injected >= self._times or self._found.losses:
-                    return
-                life, seed = next(queue), self._random.getrandbits(64)
             try:
+                with self._lock:
+                    if self._found.injected >= self._times or self._found.losses:
+                        return
+                    life, seed = next(queue), self._random.getrandbits(64)
                 for hit in life(random.Random(seed)):
                     self._count(hit)
             except Broken as broken:

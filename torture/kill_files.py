@@ -192,6 +192,7 @@ def mnist_download(scratch: Path, source: Path) -> Victim:
 def tables(scratch: Path, runs: Path) -> Victim:
     """``cagem tables`` over those of another set of records: each file is an old one or a new one."""
     folder, kept = scratch / "tables", sorted(runs.glob("*/record.json"))
+    scratch.mkdir(parents=True, exist_ok=True)
     sets = (kept, kept[: len(kept) // 2])  # of all records, and the former ones of half of them
 
     def words(number: int, out: Path) -> list[str]:
