@@ -12,6 +12,7 @@ log, F_k, every number of the record.
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import random
 import shutil
@@ -46,10 +47,18 @@ def lives(times: int, scratch: Path, data: Path) -> Iterator[Life]:
         kill_files.mnist_download(scratch / "mnist", data / "mnist"),
     ]
     for victim, share in zip(quick, ("tables", "omniglot", "mnist"), strict=True):
-        for _ in range(max(1, round(times * SHARES[share] / 2))):  # two kills a life on average
-            yield victim.life
+        yield functools.partial(_several, victim, round(times * SHARES[share]))
     while True:
         yield from (run.life for run in runs)
+
+
+def _several(victim: kill_files.Victim, kills: int, rng: random.Random) -> Iterator[Hit]:
+    """Lives in one folder, one after the other, until there were so many kills."""
+    left = max(1, kills)
+    while left > 0:
+        for hit in victim.life(rng):
+            left -= 1
+            yield hit
 
 
 class Campaign:
