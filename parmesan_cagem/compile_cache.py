@@ -1,8 +1,8 @@
 """Theano's compile folder, one for each process, and a store of compiled modules that all share without a lock.
 
 Theano would have one folder for all processes and a lock that whoever compiles holds: others wait, and fail after two
-minutes. Here each process has a folder of its own (its lock is never contended, nor left behind for anybody), takes what
-others have compiled out of the store by a hard link, and gives what it has compiled to the store by another. A
+minutes. Here each process has a folder of its own (its lock is never contended, nor left behind for anybody), takes
+what others have compiled out of the store by a hard link, and gives what it has compiled to the store by another. A
 name appears in the store with all of its content, or not at all.
 
 ``<base>/processes/TOKEN/`` is the folder of a process, ``TOKEN.lock`` is locked by the kernel while that lives, and
