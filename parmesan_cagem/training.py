@@ -191,7 +191,7 @@ class Trainer:
         Raises
         ------
         Stopped
-            On SIGINT or SIGTERM, after saving.
+            On a signal, after saving.
         NumericalError
             NaN or Inf; the terms and norms are in ``failure.json`` of the run folder.
         """
