@@ -99,6 +99,7 @@ class Ledger:
         Damaged
         """
         arrays, facts = sealed.decode(sealed.read(path))
+        devices: Any
         devices, peak = facts.get("devices"), facts.get("peak_memory_bytes", 0)  # older files lack the latter
         words = isinstance(devices, list) and all(isinstance(one, str) for one in devices) and type(peak) is int
         if not words or not isinstance(facts.get("identity"), dict) or not _are_tables(arrays):
