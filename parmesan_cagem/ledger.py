@@ -99,6 +99,7 @@ class Ledger:
         Damaged
         """
         arrays, facts = sealed.decode(sealed.read(path))
+        devices: Any
         devices, peak = facts.get("devices"), facts.get("peak_memory_bytes", 0)  # older files lack the latter
         named = isinstance(facts.get("identity"), dict) and type(peak) is int and _are_tables(arrays)
         if not named or not isinstance(devices, list) or not all(isinstance(one, str) for one in devices):

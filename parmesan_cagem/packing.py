@@ -117,7 +117,16 @@ def _in_order(what: object) -> Iterator[None]:
     """Whatever is missing or of another kind inside is one line: anyone can compute the digests of a pack."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, zlib.error) as error:
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        zlib.error,
+    ) as error:
         words = " ".join(str(error).split())[:200]
         raise UserError(
             f"{what}: not in order inside ({type(error).__name__}: {words}); pack the runs again"
@@ -308,7 +317,8 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
             log += (files.to_json({"note": attributes["notes"][-1]}) + "\n").encode()
             attributes["log_size"] = len(log)
         contents["log.jsonl"] = log
-        body = sealed.encode(arrays, attributes)
+        with _in_order(f"{folder.name}, in the pack"):  # names that a file cannot hold
+            body = sealed.encode(arrays, attributes)
         contents[checkpoint.NEWEST] = sealed.seal(body) + body
     last = {checkpoint.NEWEST: 1, "record.json": 2}  # how far a run has come is read from these
     known = [name for name in contents if name in (*FILES, checkpoint.NEWEST) or _is_ledger(name)]
@@ -373,6 +383,6 @@ def _progress(folder: Path) -> tuple[bool, int, int] | None:
         facts = checkpoint.load(folder).attributes
     except checkpoint.CheckpointError:
         facts = {}
-    if not checkpoint.describes_run(facts):
+    if not checkpoint.describes_run(facts, whole=False):
         return (_is_finished(folder), 0, 0)
-    return (_is_finished(folder), facts["epoch"], facts["step"])
+    return (_is_finished(folder), facts.get("epoch", 0), facts.get("step", 0))

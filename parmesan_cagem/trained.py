@@ -80,7 +80,7 @@ def identify(folder: Path) -> str:
 
 @functools.cache
 def _data_of(folder: Path) -> str:
-    return str(checkpoint.load(folder).attributes["data_sha256"])
+    return str(checkpoint.load(folder).attributes.get("data_sha256"))
 
 
 def check_data_of(folder: Path, data_sha256: str) -> None:
@@ -99,7 +99,12 @@ def _read(folder: Path) -> tuple[checkpoint.Checkpoint, dict[str, np.ndarray]]:
     saved = checkpoint.load(folder)
     weights = {k.removeprefix(_WEIGHTS): v for k, v in saved.arrays.items() if k.startswith(_WEIGHTS)}
     pixels = saved.arrays.get(_PIXELS)
-    if pixels is None or pixels.ndim != 1 or not checkpoint.describes_run(saved.attributes):
+    if (
+        pixels is None
+        or pixels.ndim != 1
+        or "config" not in saved.attributes
+        or not checkpoint.describes_run(saved.attributes, False)
+    ):
         raise UserError(f"{saved.path}: holds no weights of a run; name a folder that run_mnist.py or the like wrote")
     return saved, weights
 
@@ -131,6 +136,8 @@ def check_data(trained: Trained, data_sha256: str, labelled_sha256: str | None) 
     UserError
     """
     facts = trained.facts
+    if not checkpoint.describes_run(facts) or "labelled_sha256" not in facts:
+        raise UserError(f"{trained.folder}: its checkpoint lacks what a record says of a run; train it again")
     if (facts["data_sha256"], facts["labelled_sha256"]) != (data_sha256, labelled_sha256):
         what = "another copy of the data" if facts["data_sha256"] != data_sha256 else "other labelled images"
         raise UserError(f"{trained.folder}: was trained on {what} than these; name the former ones with --data-dir")
