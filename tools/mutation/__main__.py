@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TESTS = {
     "densities": ["tests/test_densities.py"],
     "objectives": ["tests/test_objective_terms.py", "tests/test_objective.py"],
-    "evaluation": ["tests/test_evaluation.py", "tests/test_evaluation_without_y.py"],
+    "evaluation": ["tests/test_evaluation_fields.py"],
     "checkpoint": ["tests/test_checkpoint.py", "tests/test_checkpoint_damage.py", "tests/test_checkpoint_faults.py"],
     "data/labels": ["parmesan_cagem/data/labels.py", "tests/data/test_labels.py"],
     "label_weights": ["parmesan_cagem/label_weights.py", "tests/test_config.py"],
