@@ -31,7 +31,7 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
     attributes: dict[str, Any]
     path: Path
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
 
 
 def exists(folder: Path) -> bool:

@@ -44,8 +44,8 @@ def log_weight(terms: Terms, temperature: Any = 1.0) -> TensorVariable:
     """
     inside, outside = _latent(terms)
     each = terms.p_x + temperature * inside
-    if each.ndim == 1:
-        return each - temperature * outside
+    if each.ndim == 1:  # nothing is drawn before a class that is not there
+        return each
     return densities.log_sum_exp(terms.latents["y"].log_q + each, axis=1) - temperature * outside
 
 
@@ -134,5 +134,5 @@ def sampled_log_weight(
     cumulative = T.cumsum(T.exp(log_q_y), axis=1)  # (B, K); ends a rounding error from 1
     threshold = uniform * cumulative[:, -1]  # so that no rounding chooses a class that q excludes
     chosen = T.sum(T.lt(cumulative, threshold.dimshuffle(0, "x")), axis=1)  # (B,), below K
-    y = T.eq(T.arange(model.classes).dimshuffle("x", 0), chosen.dimshuffle(0, "x"))
+    y = T.eq(T.arange(model.classes), chosen.dimshuffle(0, "x"))
     return log_weight(model.terms(x, noise, statistics, y=T.cast(y, x.dtype)))

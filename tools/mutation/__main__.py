@@ -33,12 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Module -> its tests: those that kill most in the least time first.
 TESTS = {
     "densities": ["tests/test_densities.py"],
-    "objectives": ["tests/test_objective.py"],
-    "evaluation": ["tests/test_evaluation.py", "tests/test_evaluation_without_y.py"],
+    "objectives": ["tests/test_objective_terms.py", "tests/test_objective.py"],
+    "evaluation": ["tests/test_evaluation_fields.py"],
     "checkpoint": ["tests/test_checkpoint.py", "tests/test_checkpoint_damage.py", "tests/test_checkpoint_faults.py"],
     "data/labels": ["parmesan_cagem/data/labels.py", "tests/data/test_labels.py"],
     "label_weights": ["parmesan_cagem/label_weights.py", "tests/test_config.py"],
-    "sealed": ["tests/test_checkpoint.py", "tests/test_checkpoint_damage.py"],
+    "sealed": ["tests/test_sealed.py", "tests/test_checkpoint.py", "tests/test_checkpoint_damage.py"],
     "files": [
         "parmesan_cagem/files.py",
         "tests/test_files.py",
