@@ -30,8 +30,7 @@ from torture.figures import Figures
 from torture.numeric_faults import OUTPUTS, PLACES, VALUES, Switches
 
 SMALL = {"wide": 8, "narrow": 6, "z1_dim": 3, "z2_dim": 2, "batch_size": 5, "labelled_batch_size": 7}
-IMAGES, TRAIN = 900, 820
-STEPS = 164  # of an epoch: more than the 128 that one call of engine xla's program takes
+IMAGES, STEPS = 900, 164  # of an epoch: more than the 128 that one call of engine xla's program takes
 DATA = ("pixel", "labelled pixel")
 NEVER = frozenset(("epochs", "checkpoint_every"))
 
@@ -55,25 +54,28 @@ class Sweep:
     folder : Path
         For runs.
     rng : numpy.random.Generator
+    steps : int
+        Of an epoch.
     """
 
-    def __init__(self, engine: engines.Engine, folder: Path, rng: np.random.Generator) -> None:
+    def __init__(self, engine: engines.Engine, folder: Path, rng: np.random.Generator, steps: int = STEPS) -> None:
         from parmesan_cagem import models
 
-        self.e: Experiment = experiment("smoke", labels=20, epochs=2, train_images=TRAIN, pixel_scale=1.0, **SMALL)
+        images = steps * SMALL["batch_size"]
+        self.e: Experiment = experiment("smoke", labels=20, epochs=2, train_images=images, pixel_scale=1.0, **SMALL)
         self.folder, self.rng, self.switches, data = folder, rng, Switches(rng), digits()
         self.parts = partition(data, self.e)
         place = RunFolder.create(folder / "compiled", self.e.to_dict())
         with Signals() as signals, place, self.switches.installed():
             model = models.build(self.e, 784)
             self._trainer = training.Trainer(self.e, data, self.parts, model, engine, place, signals, quiet=True)
-        assert self._trainer.steps_per_epoch == STEPS
+        assert self._trainer.steps_per_epoch == steps
         self._images = self._shared_images()
         self._train("begun", epochs=1)
         self._train("whole", begin="begun")
         self.whole = self._kept("whole")
 
-    def place(self, place: str, value: float, step: int, block: int, stopped: bool) -> str | None:
+    def strike(self, place: str, value: float, step: int, block: int, stopped: bool) -> str | None:
         """Inject one fault in the second epoch.
 
         Parameters
@@ -219,20 +221,19 @@ class _Signalled:
         return self._run_block(*sequences)
 
 
-def sweep(figures: Figures, name: str, folder: Path, seed: int, steps: int | None = None) -> None:
-    """Every place with every value, at random steps, block lengths and signals; ``steps`` of each."""
+def sweep(figures: Figures, name: str, folder: Path, seed: int) -> None:
+    """Every place with every value, at random steps, block lengths and signals."""
     rng = np.random.default_rng(seed)
     runs = Sweep(engines.get(name), folder, rng)
     figures.say(f"engine {name}: compiled, one epoch done")
     choose: Callable[[], int] = lambda: int(rng.choice([0, STEPS - 1, 127, 128, rng.integers(STEPS)]))  # noqa: E731
     for place in (*DATA, *PLACES):
         for word, value in VALUES.items():
-            for _ in range(steps or 1):
-                step, block, stopped = choose(), int(rng.choice([1, 10, STEPS])), bool(rng.integers(2))
-                wrong = runs.place(place, value, step, block, stopped)
-                how = f"engine {name}, {word} in {place} at step {step}, blocks from {block}{', SIGTERM' * stopped}"
-                if wrong:
-                    figures.lose(f"{how}: {wrong}")
-                else:
-                    figures.survive()
+            step, block, stopped = choose(), int(rng.choice([1, 10, STEPS])), bool(rng.integers(2))
+            wrong = runs.strike(place, value, step, block, stopped)
+            how = f"engine {name}, {word} in {place} at step {step}, blocks from {block}{', SIGTERM' * stopped}"
+            if wrong:
+                figures.lose(f"{how}: {wrong}")
+            else:
+                figures.survive()
     figures.say(f"engine {name}: {figures.injected} faults so far")
