@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from parmesan_cagem import files, provenance, sealed
+from parmesan_cagem import files, finite, provenance, sealed
 
 SAVE_SECONDS = 30.0  # at most so much work is lost
 _PARTS = ("values", "done", "seconds")
@@ -61,6 +61,11 @@ class Ledger:
     device : str or None
         Of this process; None where it computes nothing: neither its device nor its memory counts.
 
+    Raises
+    ------
+    NumericalError
+        The file holds NaN or Inf.
+
     Attributes
     ----------
     warning : str or None
@@ -74,6 +79,7 @@ class Ledger:
         self, path: Path | None = None, identity: Mapping[str, Any] | None = None, device: str | None = ""
     ) -> None:
         self._path, self.identity, self._computes = path, dict(identity or {}), device is not None
+        self._source = path  # for messages
         self._arrays: dict[str, np.ndarray] = {}
         self._tables: dict[str, Table] = {}
         self._saved = time.monotonic()
@@ -84,6 +90,7 @@ class Ledger:
             try:
                 kept = Ledger.read(path)
                 if kept.identity == self.identity:
+                    kept._require_finite()
                     self._arrays, self._peak, self.devices = kept._arrays, kept._peak, kept.devices
             except sealed.Damaged as reason:
                 self.warning = f"{path} {reason}; the evaluation begins anew"
@@ -105,12 +112,24 @@ class Ledger:
         if not named or not isinstance(devices, list) or not all(isinstance(one, str) for one in devices):
             raise sealed.Damaged("holds no evaluation")
         ledger = cls(identity=facts["identity"], device=None)
-        ledger._arrays, ledger.devices, ledger._peak = arrays, devices, peak
+        ledger._arrays, ledger.devices, ledger._peak, ledger._source = arrays, devices, peak, path
         return ledger
 
+    def _require_finite(self) -> None:
+        """Refuse to build on a file with NaN or Inf: no evaluation keeps such a row, so none of the others is sure."""
+        if bad := finite.faults(self._arrays):
+            raise finite.NumericalError(f"{self._source}: {finite.words(bad)}; remove that file and evaluate anew")
+
     def absorb(self, other: Ledger) -> None:
-        """Take over the rows that another ledger has filled, its arrays, devices and memory."""
+        """Take over the rows that another ledger has filled, its arrays, devices and memory.
+
+        Raises
+        ------
+        NumericalError
+            One of its numbers is NaN or Inf.
+        """
         other._gather()
+        other._require_finite()
         for name in [key.removesuffix("/done") for key in other._arrays if key.endswith("/done")]:
             values = other._arrays.get(f"{name}/values")
             if values is None or values.ndim != 2:  # rows that count as missing

@@ -34,6 +34,8 @@ PACKAGES = (
     "setuptools",
 )
 ABSENT = "absent"
+# They cut sums in other places, so that results differ in rounding.
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "XLA_FLAGS")
 
 
 def versions() -> dict[str, str]:
@@ -42,7 +44,7 @@ def versions() -> dict[str, str]:
     Returns
     -------
     dict
-        Python, the packages, the C++ compiler, the BLAS, Theano's flags, the operating system, the processor.
+        Python, the packages, the C++ compiler, the BLAS, Theano's flags, threads, the operating system, the processor.
     """
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -51,6 +53,7 @@ def versions() -> dict[str, str]:
         "g++": _without_paths(_first_line("g++", "--version")),
         "blas": compat.blas_flags()["library"],
         "theano flags": _theano_flags(os.environ.get("THEANO_FLAGS", "")),
+        "threads": _threads(),
         "platform": platform.platform(),
         "cpu": _cpu_model(),
     }
@@ -140,6 +143,12 @@ def _theano_flags(flags: str) -> str:
     kept = [flag.strip() for flag in flags.split(",") if "compiledir" not in flag]
     text = ",".join(re.sub(r"\s*-D\w+=scipy_\w+", "", flag) for flag in kept if flag)
     return _without_paths(text) or ABSENT
+
+
+def _threads() -> str:
+    """What the environment says of threads and of XLA; a core each where it says nothing."""
+    set_ones = [f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name)]
+    return " ".join(_without_paths(" ".join(set_ones)).split()) or "one a core"
 
 
 def _without_paths(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parmesan_cagem import checkpoint, sealed
+from parmesan_cagem import checkpoint, finite, sealed
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 
@@ -56,11 +56,18 @@ def load(folder: Path) -> Trained:
     ------
     UserError
         There is no sound checkpoint, or it belongs to another version of the model.
+    NumericalError
+        Its weights or running averages are not finite.
     """
     from parmesan_cagem import models
 
     folder = Path(folder)
     saved, weights = _read(folder)
+    if bad := finite.faults(weights):  # sealed and sound: some program saved them so
+        raise finite.NumericalError(
+            f"{saved.path}: {finite.words(bad)}; such weights have no results: put {checkpoint.PREVIOUS} in its place, "
+            f"or train again under another --name"
+        )
     experiment = Experiment.from_dict(saved.attributes["config"])
     model = models.build(experiment, len(saved.arrays[_PIXELS]))
     restore(model, weights, saved.path)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parmesan_cagem import checkpoint, epoch_log, files, provenance, schedules, training_step
+from parmesan_cagem import checkpoint, epoch_log, files, finite, provenance, schedules, training_step
 from parmesan_cagem.batches import epoch_inputs, step_size
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.finite import NumericalError
 from parmesan_cagem.models.networks import Model
 from parmesan_cagem.monitor import compile_monitor
 from parmesan_cagem.partition import Partition, lineage
@@ -28,11 +29,8 @@ from parmesan_cagem.signals import Signals, Stopped
 
 BLOCK = 10  # steps between two looks at signals, NaNs and the progress bar; more where they are quick
 BLOCK_SECONDS = 1.0  # what a block should take at most
+NAMES = 8  # that the message of a failure has room for; failure.json has them all
 POSITION = ("epoch", "step", "seconds", "epoch_seconds", "started", "peak_memory_bytes")  # a checkpoint's plain values
-
-
-class NumericalError(FloatingPointError):
-    """NaN or Inf in the bound or a gradient: training cannot go on; the last checkpoint is intact."""
 
 
 @dataclass
@@ -126,6 +124,8 @@ class Trainer:
         ------
         UserError
             The checkpoint is damaged, of another run, or of other data; or a finished run lacks it.
+        NumericalError
+            It holds NaN or Inf.
         """
         if not checkpoint.exists(self.folder.path):
             if self.folder.record_path.exists():  # a finished run, carried here without its weights
@@ -165,6 +165,11 @@ class Trainer:
         if facts["epoch"] + (facts["step"] > 0) > self.e.epochs:
             done = f"{facts['epoch']} epochs and {facts['step']} steps"
             raise UserError(f"--epochs {self.e.epochs}: {saved.path} has {done} already; give at least as many epochs")
+        if bad := finite.faults(saved.arrays):  # sealed and sound, but no state that this program saves
+            raise NumericalError(
+                f"--resume: {saved.path}: {finite.words(bad)}; put {checkpoint.PREVIOUS} in its place, or train again "
+                f"under another --name"
+            )
         for name, variable in self.step.state.items():
             if name in shapes:
                 variable.set_value(saved.arrays[name])
@@ -174,9 +179,16 @@ class Trainer:
         return (*saved.warnings, *notes)
 
     def save(self) -> None:
-        """Write a checkpoint of exactly this moment: whoever restores it continues bit for bit."""
-        self._run_block.pull()
-        arrays = {name: variable.get_value(borrow=True) for name, variable in self.step.state.items()}
+        """Write a checkpoint of exactly this moment: whoever restores it continues bit for bit.
+
+        Raises
+        ------
+        NumericalError
+            The state is not finite: the checkpoint that is there is better.
+        """
+        arrays = self._state()
+        if bad := finite.faults(arrays):
+            self._fail({"epoch": self.position.epoch + 1, "step": self.position.step, "outputs": {}, "state": bad}, bad)
         arrays["log/sums"] = self._sums()
         arrays["labels/indices"] = self.partition.labelled
         self.position.peak_memory_bytes = self.peak_memory_bytes()
@@ -193,7 +205,7 @@ class Trainer:
         Stopped
             On a signal, after saving.
         NumericalError
-            NaN or Inf; the terms and norms are in ``failure.json`` of the run folder.
+            NaN or Inf in a term, a norm or the state; ``failure.json`` of the run folder tells which.
         """
         self._log_provenance()
         total = self.e.epochs * self.steps_per_epoch
@@ -212,6 +224,7 @@ class Trainer:
             clock = time.monotonic()
             values = self._run_block(*inputs)
             self._guard(inputs, values)
+            self._guard_state(inputs, values)
             for per_step in epoch_log.flat(values):
                 p.sums = self._sums() + per_step
             p.step += len(inputs[0])
@@ -253,32 +266,63 @@ class Trainer:
             start = stop
 
     def _guard(self, inputs: list[np.ndarray], values: list[np.ndarray]) -> None:
+        """Stop at the first step of a block whose terms or norms are not finite."""
         bad = ~np.isfinite(epoch_log.flat(values)).all(axis=1)
         if not bad.any():
             return
         i = int(np.flatnonzero(bad)[0])
-        step = self.position.step + i
-        outputs = {name: value[i] for name, value in zip(self.step.outputs, values, strict=True)}
-        report = {
+        report = self._report(inputs, values, i)
+        self._fail(report, [name for name, value in report["outputs"].items() if not np.isfinite(value).all()])
+
+    def _guard_state(self, inputs: list[np.ndarray], values: list[np.ndarray]) -> None:
+        """Stop after a block whose terms and norms are finite but whose state is not.
+
+        An infinite second moment of Adam's freezes its weight, a spoilt running average waits for the evaluation: no
+        output would ever tell. Looked at once a block and not in every step, which would read all of the state again
+        in each; so the report names the block's steps and all its batches.
+        """
+        if bad := finite.faults(self._state()):
+            report = self._report(inputs, values, len(inputs[0]) - 1)
+            report["since_step"] = self.position.step
+            report["batches"] = self.partition.unlabelled[inputs[0]].tolist()
+            self._fail({**report, "state": bad}, bad)
+
+    def _report(self, inputs: list[np.ndarray], values: list[np.ndarray], i: int) -> dict[str, Any]:
+        """What there is to tell of step ``i`` of a block."""
+        report: dict[str, Any] = {
             "epoch": self.position.epoch + 1,
-            "step": step,
+            "step": self.position.step + i,
             "batch": self.partition.unlabelled[inputs[0][i]].tolist(),
-            "outputs": outputs,
+            "outputs": {name: value[i] for name, value in zip(self.step.outputs, values, strict=True)},
         }
         if len(self.partition.labelled):
             report["labelled_batch"] = self.partition.labelled[inputs[1][i]].tolist()
-        self._fail(report, [name for name, value in outputs.items() if not np.isfinite(value).all()])
+        return report
 
-    def _fail(self, report: dict[str, Any], names: list[str]) -> NoReturn:
+    def _fail(self, report: dict[str, Any], names: Iterable[str]) -> NoReturn:
         """Write failure.json (numbers as words: JSON has none for NaN) and stop."""
         report["outputs"] = {name: np.char.mod("%g", value).tolist() for name, value in report["outputs"].items()}
         path = self.folder.path / "failure.json"
-        files.write_json(path, report)
+        told = f"terms, norms and batch are in {path}"
+        try:
+            files.write_json(path, report)
+        except UserError as error:  # a full disk hides no NaN
+            told = str(error)
         where = f"epoch {report['epoch']}, " + (f"step {report['step']}" if "step" in report else report["images"])
-        raise NumericalError(
-            f"{where}: not finite: {', '.join(names)}; terms, norms and batch are in {path}; the last checkpoint is "
-            f"intact, but --resume would fail here again: lower --learning-rate or change --seed under another --name"
+        names = list(names)
+        more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+        saved = (
+            "the last checkpoint is intact, but" if checkpoint.exists(self.folder.path) else "no checkpoint yet, and"
         )
+        raise NumericalError(
+            f"{where}: not finite: {', '.join(names[:NAMES])}{more}; {told}; {saved} --resume would fail here again: "
+            f"lower --learning-rate or change --seed under another --name"
+        )
+
+    def _state(self) -> dict[str, np.ndarray]:
+        """All that a step changes, by name, as it is now."""
+        self._run_block.pull()
+        return {name: variable.get_value(borrow=True) for name, variable in self.step.state.items()}
 
     def _entry(self) -> dict[str, Any]:
         """One line of the log: means over the epoch's steps, and the monitor's values after it."""

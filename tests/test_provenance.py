@@ -105,6 +105,25 @@ def test_theano_flags_without_folders(monkeypatch, flags, told):
 
 
 @pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, "one a core"),
+        ({"OPENBLAS_NUM_THREADS": "2", "XLA_FLAGS": ""}, "OPENBLAS_NUM_THREADS=2"),
+        (
+            {"OMP_NUM_THREADS": "4", "XLA_FLAGS": " --xla_dump_to=/home/me/d --xla_x=2"},
+            "OMP_NUM_THREADS=4 XLA_FLAGS= --xla_dump_to=d --xla_x=2",
+        ),
+    ],
+)
+def test_threads_that_the_environment_sets_are_told(monkeypatch, environment, told):
+    for name in provenance.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert provenance.versions()["threads"] == told
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("g++ (Debian 12.2.0-14) 12.2.0", "g++ (Debian 12.2.0-14) 12.2.0"),
