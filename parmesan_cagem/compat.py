@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from parmesan_cagem import compile_cache
 from parmesan_cagem.toolchain import blas_flags, numpy_has_c_code, require_toolchain, theano_flags
 
 __all__ = ["NUMPY_NAMES", "blas_flags", "prepare", "require_toolchain"]
@@ -166,6 +167,26 @@ def _missing_modules_stand_in() -> Iterator[None]:
         sys.modules.update(before)
 
 
+@contextlib.contextmanager
+def _compile_folder_of_its_own() -> Iterator[compile_cache.Store | None]:
+    """While it lasts, the compile folder that Theano reads from its flags is this process's: :mod:`compile_cache`.
+
+    Yields the store that it shares with others, or None where the user names the very folder, or none can be made.
+    """
+    flags, given = theano_flags(), os.environ["THEANO_FLAGS"]
+    store = None
+    if "compiledir" not in flags:
+        base = Path(os.path.expanduser(flags["base_compiledir"]))
+        with contextlib.suppress(OSError):  # Theano will say it
+            store = compile_cache.Store(base, compile_cache.private_folder(base))
+            store.take_fixed()
+            os.environ["THEANO_FLAGS"] = f"{given},compiledir={store.compiledir}"
+    try:
+        yield store
+    finally:
+        os.environ["THEANO_FLAGS"] = given
+
+
 def _repair_theano() -> None:
     from parmesan_cagem import compat_theano  # imports Theano
 
@@ -189,9 +210,11 @@ class _AroundTheano(importlib.abc.MetaPathFinder):
             run = spec.loader.exec_module
 
             def exec_module(module: types.ModuleType) -> None:
-                with _missing_modules_stand_in():
+                with _missing_modules_stand_in(), _compile_folder_of_its_own() as store:
                     run(module)
                 _repair_theano()
+                if store is not None:
+                    compile_cache.share(store, sys.modules["theano.link.c.cmodule"])
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

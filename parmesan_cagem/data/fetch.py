@@ -6,20 +6,19 @@ import hashlib
 import logging
 import os
 import tempfile
-import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from parmesan_cagem.data.mirror import BadMirror, Limits, blocks, looks_like_html
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.files import cause, put_in_place, sweep, temporary
 
 _log = logging.getLogger(__name__)
 
-CONNECT_SECONDS, READ_SECONDS = 10, 30
 _BLOCK, _GZIP_MEMBERS = 1 << 16, 10_000  # of a gzip file: one that is packed in parallel has some hundreds
-FILE_SECONDS = 600  # for one file from one mirror: a mirror that trickles is as good as dead
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,14 @@ class RemoteFile:
     sha256: str
     md5: str = ""
 
+    def digest_of(self, path: Path) -> str:
+        """What ``sha256`` or ``md5`` would have to be for the file at `path`; empty if it cannot be read."""
+        try:
+            with path.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256" if self.sha256 else "md5").hexdigest()
+        except OSError:
+            return ""
+
 
 def user_cache() -> Path:
     """Name the folder: ``$XDG_CACHE_HOME/cagem``, or ``~/.cache/cagem``."""
@@ -42,11 +49,20 @@ def user_cache() -> Path:
     return Path(next(base for base in candidates if os.path.isabs(base))) / "cagem"
 
 
-def fetch(files: Sequence[RemoteFile], mirrors: Sequence[str], folder: Path, fix: str) -> None:
+def tidy(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed downloads of these files left in `folder`; those at work keep theirs."""
+    for name in names:
+        sweep(folder / name)
+
+
+def fetch(
+    files: Sequence[RemoteFile], mirrors: Sequence[str], folder: Path, fix: str, limits: Limits | None = None
+) -> None:
     """Make `folder` hold all `files`, downloading those which it lacks or holds damaged.
 
-    A file appears under its name only when whole and checked: pooch writes beside it, compares the SHA-256,
-    and renames. Each failure of a mirror is logged as a warning, and the next mirror tried.
+    A file appears under its name only when whole and checked: it is written beside, its digest compared, renamed. So
+    any number of processes may fetch at once, and none waits for another. What dead ones left is removed. Each failure
+    of a mirror is logged as a warning, and the next mirror tried.
 
     Parameters
     ----------
@@ -56,6 +72,8 @@ def fetch(files: Sequence[RemoteFile], mirrors: Sequence[str], folder: Path, fix
     folder : Path
     fix : str
         What the user can do when every mirror fails; ends the message.
+    limits : Limits, optional
+        What is waited for.
 
     Raises
     ------
@@ -63,10 +81,13 @@ def fetch(files: Sequence[RemoteFile], mirrors: Sequence[str], folder: Path, fix
         If no mirror gives one of the files, or `folder` cannot be written.
     """
     order = list(mirrors)
+    tidy(folder, [file.name for file in files])
     for file in files:
-        failures = []
+        path, failures = folder / file.name, []
+        if file.digest_of(path) == (file.sha256 or file.md5):
+            continue
         for mirror in tuple(order):
-            failure = _fetch_one(file, mirror, folder, fix)
+            failure = _fetch_one(file, mirror, path, fix, limits or Limits())
             if failure is None:
                 break
             _log.warning("mirror %s: %s", mirror, failure)
@@ -78,62 +99,27 @@ def fetch(files: Sequence[RemoteFile], mirrors: Sequence[str], folder: Path, fix
             raise UserError(f"no mirror gave {file.name} ({'; '.join(failures)}); {fix}")
 
 
-def looks_like_html(head: bytes) -> bool:
-    """Whether a file that begins so is a web page: what proxies and dead mirrors like to send."""
-    return head.lstrip().lower().startswith((b"<!doctype", b"<html"))
-
-
-class _BadMirror(Exception):
-    """What a mirror sent is not the file."""
-
-
-def _fetch_one(file: RemoteFile, mirror: str, folder: Path, fix: str) -> str | None:
+def _fetch_one(file: RemoteFile, mirror: str, path: Path, fix: str, limits: Limits) -> str | None:
     """Fetch one file from one mirror; return what was wrong with the mirror, or None."""
-    import pooch  # these only here: importing them takes half a second, and most runs have their data
-    import requests
-    import urllib3
-
-    def download(url: str, output: str, _pooch: object) -> None:
-        # pooch's own downloader bounds neither bytes nor total time, and unpacks a .gz served as encoded.
-        stop = time.monotonic() + FILE_SECONDS
-        received = 0
-        with (
-            requests.get(
-                url,
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
-                stream=True,
-                headers={"Accept-Encoding": "identity"},
-            ) as answer,
-            open(output, "wb") as stream,
-        ):
-            if answer.status_code != 200:
-                raise _BadMirror(f"HTTP status {answer.status_code} for {file.name}")
-            while block := answer.raw.read1(1 << 16):  # read() would wait for a full block
-                if received == 0 and looks_like_html(block):
-                    raise _BadMirror(f"sent an HTML page as {file.name}")
-                received += len(block)
-                if received > file.size:
-                    raise _BadMirror(f"{file.name} is longer than its {file.size} bytes")
-                if time.monotonic() > stop:
-                    raise _BadMirror(f"{file.name} took more than {FILE_SECONDS} s")
-                stream.write(block)
-        if received < file.size and file.sha256:
-            raise _BadMirror(f"{file.name} ends after {received} of {file.size} bytes")
-
-    url = mirror.rstrip("/") + "/" + file.name
+    digest, received = hashlib.new("sha256" if file.sha256 else "md5"), 0
     try:
-        known = f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
-        pooch.retrieve(url, known, fname=file.name, path=folder, downloader=download)
-    except _BadMirror as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary(path) as (descriptor, name), open(descriptor, "wb", closefd=False) as stream:
+            for block in blocks(mirror.rstrip("/") + "/" + file.name, file.name, file.size, limits):
+                received += len(block)
+                digest.update(block)
+                stream.write(block)
+            if received < file.size and file.sha256:
+                return f"{file.name} ends after {received} of {file.size} bytes"
+            if digest.hexdigest() != (file.sha256 or file.md5):
+                return f"{file.name} has the wrong {'SHA-256' if file.sha256 else 'MD5'}"
+            stream.flush()
+            os.fsync(descriptor)
+            put_in_place({name: path})
+    except BadMirror as error:
         return str(error)
-    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
-        return f"no answer in time for {file.name}"
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
-        return f"connection failed for {file.name} ({type(error).__name__})"
-    except ValueError:  # pooch's, after comparing them
-        return f"{file.name} has the wrong {'SHA-256' if file.sha256 else 'MD5'}"
     except OSError as error:
-        raise UserError(f"{folder}: cannot write the cache ({error.strerror or error}); {fix}") from error
+        raise UserError(f"{path}: cannot write the cache ({cause(error)}); {fix}") from error
     return None
 
 

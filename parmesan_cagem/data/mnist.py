@@ -16,7 +16,7 @@ import numpy as np
 
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.array_pickle import load_arrays
-from parmesan_cagem.data.fetch import RemoteFile, check_content, fetch, read_gz, user_cache
+from parmesan_cagem.data.fetch import RemoteFile, check_content, fetch, read_gz, tidy, user_cache
 from parmesan_cagem.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -108,6 +108,7 @@ def load(data_dir: Path | None) -> Dataset:
         folder = Path(os.path.expanduser(named))
         return _dataset(read_folder(folder, f"$CAGEM_DATA {folder}"), "IDX files in $CAGEM_DATA")
     cache = user_cache() / "mnist"
+    tidy(cache, [f"{name}.gz" for name in FILES])
     if all(os.path.exists(cache / f"{name}.gz") for name in FILES):
         try:
             return _dataset(read_folder(cache, f"cache {cache}"), "IDX files in the user cache")

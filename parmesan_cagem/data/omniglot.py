@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from parmesan_cagem import files, npz
 from parmesan_cagem.data import Dataset, omniglot_mat, omniglot_zip
-from parmesan_cagem.data.fetch import fetch, user_cache
+from parmesan_cagem.data.fetch import fetch, tidy, user_cache
 from parmesan_cagem.data.resize import resize
 from parmesan_cagem.errors import UserError
 
@@ -67,6 +67,7 @@ def load(data_dir: Path | None, unverified: bool = False) -> Dataset:
         folder = Path(os.path.expanduser(named))
         return _read_folder(folder, f"$CAGEM_DATA {folder}", "$CAGEM_DATA", unverified)
     cache = user_cache() / "omniglot"
+    tidy(cache, [*_ZIPS, omniglot_mat.NAME])
     if os.path.exists(cache / omniglot_mat.NAME):
         try:
             return _read_mat(cache, "the user cache", unverified)

@@ -11,8 +11,9 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from parmesan_cagem.data.fetch import RemoteFile, looks_like_html
+from parmesan_cagem.data.fetch import RemoteFile
 from parmesan_cagem.data.matfile import is_version_5, read_matrices
+from parmesan_cagem.data.mirror import looks_like_html
 from parmesan_cagem.data.resize import SMALL
 from parmesan_cagem.errors import UserError
 
@@ -22,7 +23,7 @@ GIT_BLOB = "016a3536ffe5e1d38e42563a18d7a78bfaf643ec"  # of yburda/iwae's datase
 CLASSES, PIXELS = 50, SMALL**2
 LIMIT = 256 << 20  # bytes of the file, and of what it unpacks to; Burda's arrays are 216 MB as float64
 IMAGES = 100_000  # of one set; Burda's two have 32,415: pixels of a byte become float32, four times their size
-MIRRORS = ("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",)
+MIRRORS = ("https://raw.githubusercontent.com/yburda/iwae/master/datasets/OMNIGLOT/",)
 FILE = RemoteFile(NAME, LIMIT, sha256="", md5=MD5)  # nobody states its size or its SHA-256
 
 _KEYS = ("data", "target", "targetchar", "testdata", "testtarget", "testtargetchar")

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parmesan_cagem.data.fetch import RemoteFile, looks_like_html
+from parmesan_cagem.data.fetch import RemoteFile
+from parmesan_cagem.data.mirror import looks_like_html
 from parmesan_cagem.data.resize import LARGE
 from parmesan_cagem.errors import UserError
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from parmesan_cagem.data import fetch as module
 from parmesan_cagem.data.fetch import RemoteFile, fetch, read_gz, user_cache
+from parmesan_cagem.data.mirror import Limits
 from parmesan_cagem.errors import UserError
 
 CONTENT = bytes(range(256)) * 400  # 102,400 bytes
@@ -111,7 +111,7 @@ BAD_MIRRORS = [
     pytest.param("silent", "no answer in time for set.gz", id="silent"),
     pytest.param("trickle", "set.gz took more than 0.5 s", id="trickle"),
 ]
-SLOW = {"silent": "READ_SECONDS", "trickle": "FILE_SECONDS"}
+SLOW = {"silent": Limits(read=0.5), "trickle": Limits(file=0.5)}
 
 
 @pytest.mark.parametrize(("behaviour", "reason"), BAD_MIRRORS)
@@ -121,13 +121,10 @@ def test_a_bad_mirror_is_reported_and_the_next_one_used(
     server: Server,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if behaviour in SLOW:
-        monkeypatch.setattr(module, SLOW[behaviour], 0.5)
     bad, folder = server.mirror(behaviour), tmp_path / "cache" / "set"
     started = time.monotonic()
-    fetch([FILE], [bad, server.mirror("good")], folder, FIX)
+    fetch([FILE], [bad, server.mirror("good")], folder, FIX, SLOW.get(behaviour))
     assert time.monotonic() - started < 10  # the whole trickle takes 15 s
     (warning,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
     assert warning.startswith(f"mirror {bad}: {reason}")
@@ -136,13 +133,11 @@ def test_a_bad_mirror_is_reported_and_the_next_one_used(
 
 @pytest.mark.parametrize(("behaviour", "reason"), BAD_MIRRORS)
 def test_when_all_mirrors_fail_one_line_says_why_and_the_cache_stays_empty(
-    behaviour: str, reason: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    behaviour: str, reason: str, server: Server, tmp_path: Path
 ) -> None:
-    if behaviour in SLOW:
-        monkeypatch.setattr(module, SLOW[behaviour], 0.5)
     mirrors = [server.mirror("404"), server.mirror(behaviour)]
     with pytest.raises(UserError, match="no mirror gave set") as caught:
-        fetch([FILE], mirrors, tmp_path, FIX)
+        fetch([FILE], mirrors, tmp_path, FIX, SLOW.get(behaviour))
     message = str(caught.value)
     assert f"{mirrors[1]}: {reason}" in message
     assert message.startswith("no mirror gave set.gz (")
@@ -190,7 +185,7 @@ def test_a_damaged_file_in_place_survives_a_failed_download_as_it_was(server: Se
 def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "file"
     folder.write_bytes(b"")
-    with pytest.raises(UserError, match=rf"^{re.escape(str(folder))}: cannot write the cache \(.+\); {FIX}$"):
+    with pytest.raises(UserError, match=rf"^{re.escape(str(folder))}/set.gz: cannot write the cache \(.+\); {FIX}$"):
         fetch([FILE], [server.mirror("good")], folder, FIX)
 
 
