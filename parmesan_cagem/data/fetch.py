@@ -14,7 +14,7 @@ from typing import IO
 
 from parmesan_cagem.data.mirror import BadMirror, Limits, blocks, looks_like_html
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.files import cause, sweep, sync_folder, temporary
+from parmesan_cagem.files import cause, put_in_place, sweep, temporary
 
 _log = logging.getLogger(__name__)
 
@@ -115,12 +115,11 @@ def _fetch_one(file: RemoteFile, mirror: str, path: Path, fix: str, limits: Limi
                 return f"{file.name} has the wrong {'SHA-256' if file.sha256 else 'MD5'}"
             stream.flush()
             os.fsync(descriptor)
-            os.replace(name, path)
-        sync_folder(path.parent)
+            put_in_place({name: path})
     except BadMirror as error:
         return str(error)
     except OSError as error:
-        raise UserError(f"{path.parent}: cannot write the cache ({cause(error)}); {fix}") from error
+        raise UserError(f"{path}: cannot write the cache ({cause(error)}); {fix}") from error
     return None
 
 

@@ -185,7 +185,7 @@ def test_a_damaged_file_in_place_survives_a_failed_download_as_it_was(server: Se
 def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "file"
     folder.write_bytes(b"")
-    with pytest.raises(UserError, match=rf"^{re.escape(str(folder))}: cannot write the cache \(.+\); {FIX}$"):
+    with pytest.raises(UserError, match=rf"^{re.escape(str(folder))}/set.gz: cannot write the cache \(.+\); {FIX}$"):
         fetch([FILE], [server.mirror("good")], folder, FIX)
 
 
