@@ -125,7 +125,9 @@ def at_once(figures: Figures, folder: Path, seed: int, counts: tuple[int, ...] =
                     _until(lambda place=place: any(name.endswith(".tmp") for name in _names(place)))
                     children[0].send_signal(signal.SIGKILL)
                 said = [child.communicate(timeout=120)[1] for child in children]
-                failed = [text for child, text in zip(children[killed:], said[killed:], strict=True) if child.returncode]
+                failed = [
+                    text for child, text in zip(children[killed:], said[killed:], strict=True) if child.returncode
+                ]
                 tidy(place, [NAME])  # what every start does
                 held = holds(place)
                 what = f"{count} at once" + ", another killed" * killed

@@ -110,8 +110,9 @@ def living_compilers(where: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if where.encode() in (entry / "cmdline").read_bytes().partition(b"\0")[2] and b"g++" in (
-                    entry / "cmdline"
-                ).read_bytes().partition(b"\0")[0]:
+                if (
+                    where.encode() in (entry / "cmdline").read_bytes().partition(b"\0")[2]
+                    and b"g++" in (entry / "cmdline").read_bytes().partition(b"\0")[0]
+                ):
                     found.append(int(entry.name))
     return found

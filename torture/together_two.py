@@ -28,7 +28,9 @@ print("done", round(time.monotonic() - clock, 3), file=sys.stderr, flush=True)
 
 def one_folder(figures: Figures, folder: Path, others: int = 2) -> None:
     """The second is refused with the first one's PID and host; after a kill -9 the next one has the lock at once."""
-    refusal = re.compile(rf": {re.escape(str(folder / 'n'))} is in use by PID (\d+) on host (\S+); wait for it, stop it")
+    refusal = re.compile(
+        rf": {re.escape(str(folder / 'n'))} is in use by PID (\d+) on host (\S+); wait for it, stop it"
+    )
     with running(*train(folder, "--epochs", "1000", "--train-only")) as owner:
         if not owner.wait_for("epoch 1:"):
             figures.lose(f"a run that trains alone: {owner.lines[-3:]}")
