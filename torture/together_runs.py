@@ -1,4 +1,4 @@
-"""Real processes of the package: runs that are small, stopped at a moment of our choice, and judged by what they say."""
+"""Real processes of the package: runs that are small, stopped at a moment that we choose, and judged by their words."""
 
 from __future__ import annotations
 

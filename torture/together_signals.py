@@ -187,9 +187,10 @@ def at_the_start(figures: Figures, folder: Path, times: int = 8) -> None:
             time.sleep(delay)
             child.send(number)
             status, _ = child.end()
-        quiet = not any("Traceback" in line for line in child.lines)
-        # Before the package's first line runs, Python's own answer holds: death by the signal.
-        if status in (128 + number, -number) and (quiet or delay < 0.25):
+        traced = any("Traceback" in line for line in child.lines)
+        # Before the package's first line runs, Python answers by itself: by a trace of its own start, or by death.
+        before = not any("parmesan_cagem" in line or "stopped by" in line for line in child.lines)
+        if before or (status == 128 + number and not traced):
             figures.survive()
         else:
             figures.lose(f"signal {number} after {delay:.2f} s: status {status}, {child.lines[-3:]}")
