@@ -17,12 +17,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import platform
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +180,9 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _machine() -> str:
     """System, Python, NumPy and Theano, and a digest of what the processor can: modules are compiled for just that."""
+    import platform  # both take a while to import, and most commands need no Theano
+    from importlib import metadata
+
     versions = [metadata.version(name) for name in ("numpy", "theano-pymc")]
     cpu = ""
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Real processes of the package: runs that are small, stopped at a moment of our choice, and judged by what they say."""
+"""Real processes of the package: runs that are small, stopped at a moment that we choose, and judged by their words."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ SMALL = [
 ]
 LONG_BLOCKS = """
 import sys
+flags, sys.argv = sys.argv[1:], ["run_mnist.py"]
 from parmesan_cagem import pipeline, training
 training.BLOCK = 20000  # steps: a block that a signal would have to wait for
-sys.exit(pipeline.main("mnist", sys.argv[1:], "run_mnist.py"))
+sys.exit(pipeline.main("mnist", flags, "run_mnist.py"))
 """
 SECONDS = 300.0  # after which a process that should end is lost
 
