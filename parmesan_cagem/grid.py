@@ -17,6 +17,7 @@ from parmesan_cagem.errors import UserError
 from parmesan_cagem.run_queue import ROOT, SCRIPTS, Entry
 
 CHECKOUT = ROOT / "workflow"
+MOST_SHARDS = 999_999  # as `cagem evaluate --merge` reads them
 _TYPES = {field.name: type(field.default) for field in dataclasses.fields(Experiment)}
 _WEIGHTS = "checkpoint.h5"  # checkpoint.NEWEST, whose module takes its time to import h5py
 _SCRIPT = {dataset: script for script, dataset in SCRIPTS.items()}
@@ -86,15 +87,15 @@ def read(path: Path, preset: str, out: Path) -> Grid:
     if unknown := sorted(map(str, set(content) - {"shards", "runs"})):
         raise UserError(f"{path}: {', '.join(unknown)}: unknown; a grid has shards and runs")
     shards, entries = content.get("shards", 1), content.get("runs")
-    if type(shards) is not int or shards < 1:
-        raise UserError(f"{path}: shards: {shards}: give a whole number of at least 1")
+    if type(shards) is not int or not 1 <= shards <= MOST_SHARDS:
+        raise UserError(f"{path}: shards: {_told(shards)}: give a whole number from 1 to {MOST_SHARDS}")
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: runs: give a list of entries, each with for and settings")
     runs: dict[str, Run] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict):
-            raise UserError(f"{where}: {entry}: give settings, as `model: vae`")
+            raise UserError(f"{where}: {_told(entry)}: give settings, as `model: vae`")
         fills = _fills(entry, where)
         where += f" ({', '.join(fills)})"
         try:
@@ -125,7 +126,7 @@ def _fills(entry: Mapping[Any, Any], where: str) -> tuple[str, ...]:
     fills = entry.get("for")
     words = fills if isinstance(fills, list) else [fills]
     if not words or not all(isinstance(word, str) and word for word in words):
-        raise UserError(f"{where}: for: {fills}: say what the run fills, as [Table 1, Figure 4]")
+        raise UserError(f"{where}: for: {_told(fills)}: say what the run fills, as [Table 1, Figure 4]")
     return tuple(words)
 
 
@@ -146,8 +147,16 @@ def _experiments(entry: Mapping[Any, Any], preset: str) -> Iterator[Experiment]:
 def _plain(name: str, value: Any) -> Any:
     """A number stands for the text of a setting that is one (``label_weight: 10``)."""
     if type(value) not in (str, int, float, bool):
-        raise UserError(f"{name}: {value}: give a plain value, or a list of them")
+        raise UserError(f"{name}: {_told(value)}: give a plain value, or a list of them")
     return str(value) if _TYPES[name] is str and type(value) in (int, float) else value
+
+
+def _told(value: Any) -> str:
+    """What stands in the file, for a message."""
+    try:
+        return str(value)
+    except ValueError:  # a whole number in hexadecimal, of more than 4300 decimal digits
+        return "a value too long to be shown"
 
 
 def _run(e: Experiment, fills: tuple[str, ...], out: Path) -> Run:
