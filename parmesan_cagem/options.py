@@ -11,6 +11,7 @@ import numpy as np
 from parmesan_cagem.errors import UserError
 
 SMALLEST, LARGEST = 1.2e-38, 3.4e38  # normal numbers of float32, nearly
+MOST = 10**9  # of anything that is counted: products of settings then meet no integer or float that they overflow
 
 
 def option(
@@ -31,8 +32,10 @@ def option(
 
     Roles: ``training`` shapes the weights and may never change; ``length`` and ``evaluation`` may. ``models`` are those
     that have the setting: all when empty. A ``later`` field did not exist in the first records: at its default it
-    leaves their hash alone.
+    leaves their hash alone. A whole number is at most :data:`MOST` where no ``maximum`` says less.
     """
+    if maximum is None and type(default) is int:
+        maximum = MOST
     facts = {"help": help, "source": source, "choices": choices, "role": role, "models": models, "later": later}
     return dataclasses.field(
         default=default, metadata={**facts, "minimum": minimum, "maximum": maximum, "above": above, "below": below}

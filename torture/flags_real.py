@@ -6,10 +6,10 @@ import ctypes
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,12 +51,14 @@ ODD = (
 )
 
 
-def ended(program: str, line: Sequence[str], folder: Path, **environment: str) -> tuple[int, bytes, bytes, float]:
-    """Status, standard output and error, and seconds of a process; status 137 if it had to be killed."""
+def ended(
+    program: str, line: Sequence[str], folder: Path, privileged: bool = False, **environment: str
+) -> tuple[int, bytes, bytes, float]:
+    """Status, standard output and error, and seconds of a processor; status 137 if it had to be killed."""
     start = [str(ROOT / program)] if program in RUNS else ["-m", "parmesan_cagem"]
     clean = {k: v for k, v in os.environ.items() if k not in ("CAGEM_RESULTS", "CAGEM_DATA", "COLUMNS")}
     env = {**clean, "PYTHONPATH": str(ROOT), **environment}
-    clock = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         done = subprocess.run(
             [sys.executable, *start, *line],
@@ -64,11 +66,13 @@ def ended(program: str, line: Sequence[str], folder: Path, **environment: str) -
             cwd=folder,
             env=env,
             timeout=LONGEST,
-            preexec_fn=_as_a_user if os.geteuid() == 0 else None,
+            preexec_fn=_as_a_user if os.geteuid() == 0 and not privileged else None,
         )
     except subprocess.TimeoutExpired:
         return 137, b"", b"", LONGEST
-    return done.returncode, done.stdout, done.stderr, time.monotonic() - clock
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done.returncode, done.stdout, done.stderr, seconds
 
 
 def refused(what: str, program: str, status: int, err: bytes) -> str:
@@ -99,17 +103,21 @@ def real(found: Figures, run: Path, seed: int, count: int) -> dict[str, object]:
 
 
 def helps(found: Figures, here: Path, every: Sequence[Command], tries: int = 3) -> dict[str, float]:
-    """``--help`` of every command: the quickest of some tries, and what it imported."""
+    """``--help`` of every command: processor seconds, the least of some tries, and what it imported.
+
+    It has one thread and waits for nothing, so that on a machine with a core to spare these are the seconds it takes;
+    on a busy one, a clock on the wall would tell of the others.
+    """
     seconds: dict[str, float] = {}
     programs = [(command.program, (*command.first, "--help")) for command in every] + [("cagem", ("--help",))]
     for program, line in programs:
         what = " ".join((program, *line))
-        status, out, err, _ = ended(program, line, here, PYTHONPROFILEIMPORTTIME="1")
+        status, out, err, _ = ended(program, line, here, True, PYTHONPROFILEIMPORTTIME="1")
         names = re.findall(rb"\| +(\w+)[\w.]*$", err, re.MULTILINE)
         heavy = sorted(HEAVY & {name.decode() for name in names})
         times = []
         for _ in range(tries):
-            times.append(ended(program, line, here)[3])
+            times.append(ended(program, line, here, True)[3])
             if times[-1] < SECOND:
                 break
         seconds[what] = round(min(times), 3)
