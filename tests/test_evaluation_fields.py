@@ -86,6 +86,16 @@ def test_bounds_and_terms_are_means_over_seeds_and_images():
     assert fields["terms"] == pytest.approx(expected)
 
 
+def test_one_seed_is_enough():
+    both = made()
+    one = evaluation.Evaluation((7,), INDICES, both.bounds[:1], both.classes[:1])
+    fields = fields_of(one, eval_seeds=1)
+    assert fields["eval"]["seeds"] == [7]
+    assert fields["eval"]["seconds"] == 5.0
+    assert fields["bounds"]["F_1"]["mean"] == pytest.approx(both.bounds[0].bounds["F_1"].mean())
+    assert fields["cluster_usage"] == pytest.approx(both.classes[0].classifiers["q"].mean(axis=0).tolist())
+
+
 def test_one_image_has_no_standard_error():
     assert evaluation.mean_and_error([np.array([3.0]), np.array([4.0])]) == {
         "mean": 3.5,
