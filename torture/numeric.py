@@ -29,6 +29,7 @@ from torture.numeric_sweep import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ("--preset", "smoke", "--labels", "20", "--eval-images", "20", "--class-draws", "1", "--no-progress")
+TIMEOUT = 1800  # seconds that a process may take: a quarter of a minute when nothing else runs
 GOOD = ("checkpoint.h5", "checkpoint.previous.h5", "evaluation.h5", "log.jsonl", "record.json")
 
 
@@ -49,7 +50,7 @@ class Processes:
         """``python ARGUMENTS`` in the checkout."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=280)
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=TIMEOUT)
 
     def run(self, name: str, engine: str, *flags: str, driver: Sequence[str] = ("run_mnist.py",)) -> Path:
         """Train a run that must end well; its folder."""

@@ -32,7 +32,7 @@ from torture.figures import Figures
 
 ROOT = Path(__file__).resolve().parent.parent
 # A run of 1000 epochs would gain 20 MiB, little beside the hundreds that it has. One state of this small model that is
-# kept each epoch (its checkpoint, or a copy on the device) would be ten times as much.
+# kept each epoch (2.6 MiB: its checkpoint, or a copy on the device) would be a hundred times as much.
 LIMIT = 20.0  # KiB an epoch
 WARM_UP = 1 / 3  # of the epochs: caches fill, blocks grow to their length, the allocator finds its size
 SMALL = (
@@ -68,7 +68,7 @@ class Samples:
         return Samples(*([values[i] for i in kept] for values in (self.epochs, self.rss_kib, self.handles)))
 
 
-def watch(process: subprocess.Popen[str], log: Path, seconds: float = 900) -> Samples:
+def watch(process: subprocess.Popen[str], log: Path, seconds: float = 3600) -> Samples:
     """Sample a process after each epoch until it ends; a reader that misses one takes the next."""
     samples, until = Samples(), time.monotonic() + seconds
     while process.poll() is None:
