@@ -47,7 +47,7 @@ def _output_of(command: Sequence[str]) -> tuple[bytes, bytes, int]:
     programs that it starts belong to that session too. SIGTERM lets it remove its temporary files.
     """
     pipe = subprocess.PIPE
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603  Theano's own command, without a shell
         command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
     ) as process:
         try:

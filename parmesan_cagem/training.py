@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parmesan_cagem import checkpoint, epoch_log, files, finite, provenance, schedules, training_step
+from parmesan_cagem import checkpoint, epoch_log, finite, provenance, schedules, training_step
 from parmesan_cagem.batches import epoch_inputs, step_size
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
@@ -20,6 +20,7 @@ from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.finite import NumericalError
+from parmesan_cagem.guard import Guard
 from parmesan_cagem.models.networks import Model
 from parmesan_cagem.monitor import compile_monitor
 from parmesan_cagem.partition import Partition, lineage
@@ -29,7 +30,6 @@ from parmesan_cagem.signals import Signals, Stopped
 
 BLOCK = 10  # steps between two looks at signals, NaNs and the progress bar; more where they are quick
 BLOCK_SECONDS = 1.0  # what a block should take at most
-NAMES = 8  # that the message of a failure has room for; failure.json has them all
 POSITION = ("epoch", "step", "seconds", "epoch_seconds", "started", "peak_memory_bytes")  # a checkpoint's plain values
 
 
@@ -103,6 +103,7 @@ class Trainer:
             e.label_weights(len(partition.unlabelled), max(len(labelled), 1)),
             labels[labelled],
         )
+        self._guard = Guard(folder.path, partition, list(self.step.outputs))
         self._sizes = {name: model.classes if v.ndim else 1 for name, v in self.step.outputs.items()}
         self._run_block = engine.steps(
             self.step.inputs, list(self.step.outputs.values()), self.step.updates.items(), "train"
@@ -188,7 +189,7 @@ class Trainer:
         """
         arrays = self._state()
         if bad := finite.faults(arrays):
-            self._fail({"epoch": self.position.epoch + 1, "step": self.position.step, "outputs": {}, "state": bad}, bad)
+            self._guard.fail({"epoch": self.position.epoch + 1, "step": self.position.step, "state": bad}, bad)
         arrays["log/sums"] = self._sums()
         arrays["labels/indices"] = self.partition.labelled
         self.position.peak_memory_bytes = self.peak_memory_bytes()
@@ -223,8 +224,8 @@ class Trainer:
         for inputs in self._blocks():
             clock = time.monotonic()
             values = self._run_block(*inputs)
-            self._guard(inputs, values)
-            self._guard_state(inputs, values)
+            self._guard.outputs(p.epoch, p.step, inputs, values)
+            self._guard.state(p.epoch, p.step, inputs, values, self._state())
             for per_step in epoch_log.flat(values):
                 p.sums = self._sums() + per_step
             p.step += len(inputs[0])
@@ -265,60 +266,6 @@ class Trainer:
             yield [sequence[start:stop] for sequence in sequences]
             start = stop
 
-    def _guard(self, inputs: list[np.ndarray], values: list[np.ndarray]) -> None:
-        """Stop at the first step of a block whose terms or norms are not finite."""
-        bad = ~np.isfinite(epoch_log.flat(values)).all(axis=1)
-        if not bad.any():
-            return
-        i = int(np.flatnonzero(bad)[0])
-        report = self._report(inputs, values, i)
-        self._fail(report, [name for name, value in report["outputs"].items() if not np.isfinite(value).all()])
-
-    def _guard_state(self, inputs: list[np.ndarray], values: list[np.ndarray]) -> None:
-        """Stop after a block whose terms and norms are finite but whose state is not.
-
-        An infinite second moment of Adam's freezes its weight, a spoilt running average waits for the evaluation: no
-        output would ever tell. Looked at once a block and not in every step, which would read all of the state again
-        in each; so the report names the block's steps and all its batches.
-        """
-        if bad := finite.faults(self._state()):
-            report = self._report(inputs, values, len(inputs[0]) - 1)
-            report["since_step"] = self.position.step
-            report["batches"] = self.partition.unlabelled[inputs[0]].tolist()
-            self._fail({**report, "state": bad}, bad)
-
-    def _report(self, inputs: list[np.ndarray], values: list[np.ndarray], i: int) -> dict[str, Any]:
-        """What there is to tell of step ``i`` of a block."""
-        report: dict[str, Any] = {
-            "epoch": self.position.epoch + 1,
-            "step": self.position.step + i,
-            "batch": self.partition.unlabelled[inputs[0][i]].tolist(),
-            "outputs": {name: value[i] for name, value in zip(self.step.outputs, values, strict=True)},
-        }
-        if len(self.partition.labelled):
-            report["labelled_batch"] = self.partition.labelled[inputs[1][i]].tolist()
-        return report
-
-    def _fail(self, report: dict[str, Any], names: Iterable[str]) -> NoReturn:
-        """Write failure.json (numbers as words: JSON has none for NaN) and stop."""
-        report["outputs"] = {name: np.char.mod("%g", value).tolist() for name, value in report["outputs"].items()}
-        path = self.folder.path / "failure.json"
-        told = f"terms, norms and batch are in {path}"
-        try:
-            files.write_json(path, report)
-        except UserError as error:  # a full disk hides no NaN
-            told = str(error)
-        where = f"epoch {report['epoch']}, " + (f"step {report['step']}" if "step" in report else report["images"])
-        names = list(names)
-        more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
-        saved = (
-            "the last checkpoint is intact, but" if checkpoint.exists(self.folder.path) else "no checkpoint yet, and"
-        )
-        raise NumericalError(
-            f"{where}: not finite: {', '.join(names[:NAMES])}{more}; {told}; {saved} --resume would fail here again: "
-            f"lower --learning-rate or change --seed under another --name"
-        )
-
     def _state(self) -> dict[str, np.ndarray]:
         """All that a step changes, by name, as it is now."""
         self._run_block.pull()
@@ -342,7 +289,7 @@ class Trainer:
                 values = {k: v for k, v in values.items() if k not in ("H_q", "H_p")}
             bad = [term for term, value in values.items() if not np.isfinite(value)]
             if bad:
-                self._fail({"epoch": p.epoch + 1, "images": name, "outputs": values}, bad)
+                self._guard.fail({"epoch": p.epoch + 1, "images": name, "outputs": values}, bad)
             entry[name] = values
         return entry
 

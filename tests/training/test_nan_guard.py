@@ -191,6 +191,6 @@ def test_a_failure_that_cannot_be_written_down_is_told_all_the_same(new_trainer,
     def full(path, value):
         raise UserError(f"{path}: cannot write: No space left on device")
 
-    monkeypatch.setattr("parmesan_cagem.training.files.write_json", full)
+    monkeypatch.setattr("parmesan_cagem.guard.files.write_json", full)
     with pytest.raises(NumericalError, match=r"epoch 1, step 0: not finite: .*No space left on device.*no checkpoint"):
         trainer.run()
