@@ -1,68 +1,42 @@
-"""``kill -9``: the short version of ``python -m torture.kill``, on small runs in forked processes."""
+"""``kill -9``: the short version of ``python -m torture.kill``, and that its checks notice what they are there for."""
 
-import contextlib
+import json
 import os
 import random
+import subprocess
+import sys
 
 import pytest
-from small_runs import RUN, called, digits
 
 from torture import kill_aim, kill_checks, kill_files, kill_run
-from torture.kill_aim import CREATE, MODIFY, MOVED_TO, Aim
+from torture.kill_aim import CREATE, Aim
 from torture.kill_checks import Broken
 
 
-def forked(words, log, **environment):
-    """Run a command of the package in a forked process that leads its own group; its PID."""
-    pid = os.fork()
-    if pid:
-        with contextlib.suppress(PermissionError, ProcessLookupError):
-            os.setpgid(pid, pid)
-        return pid
-    status = 99
-    try:
-        os.setpgid(0, 0)
-        status, *printed = called(*words)
-        log.write_text("\n".join(printed))
-    finally:
-        os._exit(status)
-
-
-def first(rng):
-    """The log line is there and the first checkpoint is being written; then the last one; then what follows it."""
-    return [
-        Aim("the log line", MODIFY, "log.jsonl", 3, 0.0005),  # after those of the provenance and of the first epoch
-        Aim("rotation", CREATE, ".checkpoint.previous.h5.*", 1, rng.uniform(0, 0.001)),
-        Aim("between samples and record", MOVED_TO, "samples.png"),
-    ]
-
-
-def second(rng):
-    return [Aim("between the former record and the record", MOVED_TO, "record.former-1.json")]
-
-
 @pytest.fixture(scope="module")
-def victim(tmp_path_factory):
-    digits()  # once, not in each process
-    train = ["run_mnist.py", *RUN[:-2], "--epochs", "3", "--labels", "20"]
-    kind = kill_run.Kind(
-        "small", tuple(train), ("cagem", "evaluate", "--iw-samples", "20"), 3, 1, (first, second), forked
-    )
-    return kill_run.Run(kind, tmp_path_factory.mktemp("kill"))
+def killed(tmp_path_factory):
+    """The kills of a life that ended as an uninterrupted run does, and the folder of that other run."""
+    scratch = tmp_path_factory.mktemp("kill")
+    clean = {name: value for name, value in os.environ.items() if name != "THEANO_FLAGS"}
+    paths = os.pathsep.join([str(kill_run.ROOT), str(kill_run.ROOT / "tests")])
+    command = [sys.executable, str(kill_run.ROOT / "tests" / "killed_runs.py"), str(scratch)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**clean, "PYTHONPATH": paths}, timeout=280)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), scratch / "reference" / kill_run.NAME
 
 
-def test_a_run_that_is_killed_again_and_again_equals_one_that_is_not(victim):
-    hits = list(victim.life(random.Random(1)))
-    assert len(hits) == 4
-    assert all(hit.epochs_lost <= 1 for hit in hits)
-    assert hits[0].phase in ("log line written, checkpoint not yet", "checkpoint: writing", "training steps")
+def test_a_run_that_is_killed_again_and_again_equals_one_that_is_not(killed):
+    hits = killed[0]
+    assert len(hits) == 3
+    assert [hit["epochs_lost"] <= 1 for hit in hits] == [True] * 3
+    assert hits[0]["phase"] in ("log line written, checkpoint not yet", "checkpoint: writing", "training steps")
 
 
 @pytest.mark.parametrize("damage", ["record.json", "log.jsonl", "evaluation.h5", "checkpoint.h5", "stray"])
-def test_a_folder_that_breaks_a_promise_is_noticed(victim, damage):
-    references = victim.references()
-    folder = victim.scratch / "reference" / kill_run.NAME
-    kill_checks.check_finished(folder, references[1])
+def test_a_folder_that_breaks_a_promise_is_noticed(killed, damage):
+    folder = killed[1]
+    reference = kill_checks.look(folder)
+    kill_checks.check_finished(folder, reference)
     path = folder / damage
     if damage == "stray":
         path = folder / ".checkpoint.previous.h5.0123456789abcdef.tmp"
@@ -73,15 +47,27 @@ def test_a_folder_that_breaks_a_promise_is_noticed(victim, damage):
     path.write_bytes(changed)
     try:
         with pytest.raises(Broken):
-            kill_checks.check_finished(folder, references[1])
+            kill_checks.check_finished(folder, reference)
     finally:
         path.unlink() if damage == "stray" else path.write_bytes(kept)
 
 
+def test_what_a_kill_must_not_do_to_a_folder_is_noticed(killed):
+    folder, now = killed[1], 1e12
+    reference = kill_checks.look(folder)
+    before = kill_checks.State()
+    kill_checks.check_after_kill(folder, before, [reference], 1, now)
+    saved_later = kill_checks.State(epoch=reference.epoch + 1)
+    with pytest.raises(Broken, match=r"^the checkpoint went back from epoch 3 to 2$"):
+        kill_checks.check_after_kill(folder, saved_later, [reference], 1, now)
+    other_log = kill_checks.State(log=reference.log[1:], whole=reference.whole, rows=reference.rows)
+    with pytest.raises(Broken, match=r"^the log is not the beginning of an uninterrupted run's$"):
+        kill_checks.check_after_kill(folder, before, [other_log], 1, now)
+
+
 def test_tables_are_old_or_new_and_whole(tmp_path):
     victim = kill_files.tables(tmp_path, kill_run.ROOT / "results" / "runs")
-    hits = list(victim.life(random.Random(3)))
-    assert hits
+    assert list(victim.life(random.Random(3)))
     assert not kill_aim.strays(victim.folder)
 
 
