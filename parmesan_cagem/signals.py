@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from parmesan_cagem.errors import UserError
+
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A terminal, a shell and a parent process may each tell of one and the same request: that is not a second one.
 SAME_REQUEST_SECONDS = 1.0
@@ -73,7 +75,8 @@ class Signals:
         _stopping = self.received is not None
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if error is not None and not isinstance(error, Stopped) and self.received is not None:
+        foreseen = (Stopped, UserError, FloatingPointError)  # such as: the checkpoint could not be saved
+        if error is not None and not isinstance(error, foreseen) and self.received is not None:
             # What a signal broke may say so in its own words: a module half imported, a compiler that was hit as well.
             raise Stopped(self.received) from error
 

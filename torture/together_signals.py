@@ -98,7 +98,7 @@ def in_training(figures: Figures, folder: Path, whole: Path, which: dict[str, tu
                 stop(figures, what, child, numbers, "run_mnist.py", functools.partial(_no_strays, out / "n"))
             resume(figures, what, out, whole)
             continue
-        long = ("--train-images", "50000", "--batch-size", "4", "--train-only")  # blocks of many seconds
+        long = ("--train-images", "50000", "--wide", "200", "--train-only")  # blocks of many seconds
         with running("-c", LONG_BLOCKS, *train(out, "--epochs", "3000", *long)[1:]) as child:
             child.wait_for("epoch 1:")
             saved = checkpoint.load(out / "n").attributes["epoch"] if checkpoint.exists(out / "n") else 1
