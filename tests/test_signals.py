@@ -168,6 +168,20 @@ def test_what_else_the_user_must_know_is_not_hidden_by_a_signal(error):
         work()
 
 
+def test_a_signal_in_a_destructor_comes_again():
+    class Stubborn:
+        def __del__(self):
+            send(signal.SIGTERM)
+
+    def work():
+        stubborn = Stubborn()
+        del stubborn
+        time.sleep(10)
+
+    with pytest.raises(Stopped, match="SIGTERM"), Signals():
+        work()
+
+
 def test_a_signal_whose_exception_got_lost_stops_before_training():
     with Signals() as signals:
         with contextlib.suppress(Stopped):

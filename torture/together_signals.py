@@ -38,13 +38,13 @@ sys.exit(main(["data", "fetch", "mnist"]))
 # Says when a block of images is done; otherwise it is cagem.
 _TICKING = """
 import sys
+sys.argv[0] = "cagem"
 from parmesan_cagem import ledger
 tick = ledger.Ledger.tick
 def loud(self):
     print("tick", file=sys.stderr, flush=True)
     tick(self)
 ledger.Ledger.tick = loud
-sys.argv[0] = "cagem"
 from parmesan_cagem.cli import main
 sys.exit(main(sys.argv[1:]))
 """
