@@ -88,7 +88,7 @@ class Signals:
             raise Stopped(number)
 
     def _unraisable(self, what: sys.UnraisableHookArgs) -> None:
-        """Python drops what is raised in destructors and callbacks of its garbage collector (JAX has one): once more."""
+        """Python drops what is raised in destructors and callbacks of the garbage collector (JAX has one): again."""
         if isinstance(what.exc_value, Stopped):
             number = what.exc_value.exit_status - 128
             threading.Timer(0.05, os.kill, (os.getpid(), number)).start()

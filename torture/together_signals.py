@@ -60,7 +60,9 @@ def stop(figures: Figures, what: str, child: Process, numbers: tuple[int, ...], 
     name = signal.Signals(numbers[-1]).name
     last = child.lines[-1] if child.lines else ""
     told = [line for line in child.lines if line.startswith(f"{prog}: stopped by")]
-    fine = status == 128 + numbers[-1] and last in (f"{prog}: stopped by {name}", f"{prog}: stopped by {name}{_LOST}")
+    # The second one may come when Python has ended all but the process: that is death by it, 128 + n to a shell.
+    ends = (128 + numbers[-1], *(-n for n in numbers[1:]))
+    fine = status in ends and last in (f"{prog}: stopped by {name}", f"{prog}: stopped by {name}{_LOST}")
     traced = any("Traceback" in line or "Error" in line or "Exception" in line for line in child.lines)
     wrong = check()
     took = figures.details.setdefault("seconds_to_react", {})
