@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import stat
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -167,6 +168,7 @@ def lock(path: Path, what: str = "", otherwise: str = "give another --name") -> 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        time.sleep(0.05)  # whoever has just locked it may not have written yet who it is
         owner = " ".join(os.pread(descriptor, 300, 0).decode(errors="replace").split())
         os.close(descriptor)
         raise UserError(

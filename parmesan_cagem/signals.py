@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from parmesan_cagem.errors import UserError
+
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A terminal, a shell and a parent process may each tell of one and the same request: that is not a second one.
 SAME_REQUEST_SECONDS = 1.0
@@ -56,6 +58,7 @@ class Signals:
             for number in NUMBERS
             if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN
         }
+        self._unraisable_before, sys.unraisablehook = sys.unraisablehook, self._unraisable
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
         self._wakeup_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
@@ -64,6 +67,7 @@ class Signals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        sys.unraisablehook = self._unraisable_before
         signal.set_wakeup_fd(self._wakeup_before)
         os.write(self._pipe[1], b"\0")
         self._watcher.join()
@@ -73,7 +77,8 @@ class Signals:
         _stopping = self.received is not None
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if error is not None and not isinstance(error, Stopped) and self.received is not None:
+        foreseen = (Stopped, UserError, FloatingPointError)  # such as: the checkpoint could not be saved
+        if error is not None and not isinstance(error, foreseen) and self.received is not None:
             # What a signal broke may say so in its own words: a module half imported, a compiler that was hit as well.
             raise Stopped(self.received) from error
 
@@ -81,6 +86,14 @@ class Signals:
         self.received, self._seen = number, True
         if not self._deferring:
             raise Stopped(number)
+
+    def _unraisable(self, what: sys.UnraisableHookArgs) -> None:
+        """Python drops what is raised in destructors and callbacks of the garbage collector (JAX has one): again."""
+        if isinstance(what.exc_value, Stopped):
+            number = what.exc_value.exit_status - 128
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+        else:
+            self._unraisable_before(what)
 
     def _watch(self) -> None:
         """Read the signals' numbers, which Python's own C handler writes at once."""

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Signals, Stopped
 
 EACH = pytest.mark.parametrize(
@@ -151,6 +152,31 @@ def test_a_failure_after_a_signal_is_the_signal():
         with contextlib.suppress(Stopped):
             send(signal.SIGTERM)
         raise ImportError("numpy.core.multiarray failed to import")
+
+    with pytest.raises(Stopped, match="SIGTERM"), Signals():
+        work()
+
+
+@pytest.mark.parametrize("error", [UserError("cannot save the checkpoint"), FloatingPointError("not finite")])
+def test_what_else_the_user_must_know_is_not_hidden_by_a_signal(error):
+    def work():
+        with contextlib.suppress(Stopped):
+            send(signal.SIGTERM)
+        raise error
+
+    with pytest.raises(type(error)), Signals():
+        work()
+
+
+def test_a_signal_in_a_destructor_comes_again():
+    class Stubborn:
+        def __del__(self):
+            send(signal.SIGTERM)
+
+    def work():
+        stubborn = Stubborn()
+        del stubborn
+        time.sleep(10)
 
     with pytest.raises(Stopped, match="SIGTERM"), Signals():
         work()

@@ -120,18 +120,28 @@ def at_once(figures: Figures, folder: Path, seed: int, counts: tuple[int, ...] =
         for count in counts:
             for killed in (0, 1):
                 place = folder / f"{count}-{killed}"
-                children = [process(file, [server.mirror("slow")], place) for _ in range(count + killed)]
-                if killed:
-                    _until(lambda place=place: any(name.endswith(".tmp") for name in _names(place)))
+                children = [process(file, [server.mirror("trickle")], place) for _ in range(killed)]
+                _until(lambda place=place, killed=killed: len(_names(place)) >= killed)
+                children += [process(file, [server.mirror("slow")], place) for _ in range(count)]
+                if killed:  # when all the others have begun, so that none of them sweeps
+                    others = children[1:]
+                    _until(
+                        lambda place=place, others=others: (
+                            len(_names(place)) > len(others) or all(child.poll() is not None for child in others)
+                        )
+                    )
                     children[0].send_signal(signal.SIGKILL)
                 said = [child.communicate(timeout=120)[1] for child in children]
                 failed = [
                     text for child, text in zip(children[killed:], said[killed:], strict=True) if child.returncode
                 ]
+                swept = not killed or len(_names(place)) == 2  # there is something to sweep
                 tidy(place, [NAME])  # what every start does
                 held = holds(place)
                 what = f"{count} at once" + ", another killed" * killed
-                _judge(figures, what, not failed and held == {NAME: body}, f"failed {failed}, cache {list(held)}")
+                _judge(
+                    figures, what, not failed and swept and held == {NAME: body}, f"failed {failed}, cache {list(held)}"
+                )
 
 
 def _names(folder: Path) -> list[str]:
