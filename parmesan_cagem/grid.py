@@ -100,7 +100,7 @@ def read(path: Path, preset: str, out: Path) -> Grid:
         raise UserError(f"{path}: {', '.join(unknown)}: unknown; a grid has shards and runs")
     shards, entries = content.get("shards", 1), content.get("runs")
     if type(shards) is not int or not 1 <= shards <= MOST_SHARDS:
-        raise UserError(f"{path}: shards: {_short(shards)}: give a whole number from 1 to {MOST_SHARDS}")
+        raise UserError(f"{path}: shards: {_short(shards)}: give a whole number of at least 1, at most {MOST_SHARDS}")
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: runs: give a list of entries, each with for and settings")
     runs: dict[str, Run] = {}

@@ -78,7 +78,7 @@ def published():
     kept = {"cell", "quantity", "reference"}
     for path, text in list(leaves(content)):
         if not kept & set(map(str, path)) and path[-1] not in kept:
-            put(content, path, f"{text} {ALL}")
+            put(content, path, f"=1+1 {text} {ALL}")
     return content
 
 

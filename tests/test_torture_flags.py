@@ -23,9 +23,9 @@ def judge():
 def test_a_share_of_all_lines_begins_or_is_refused_in_one_line(command, judge):
     found = Figures("flags")
     tried = list(flags_lines.singles(command))
-    step = max(1, len(tried) // 60)
+    step = max(1, len(tried) // 40)
     ends = flags.sweep(judge, found, command, tried[::step])
-    ends += flags.mixtures(judge, found, command, 40, seed=1)
+    ends += flags.mixtures(judge, found, command, 25, seed=1)
     assert found.losses == []
     assert ends["refused"] > 10
 

@@ -21,7 +21,7 @@ from torture.flags_lines import RUNS, Command, commands, shown, singles
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = frozenset(("theano", "lasagne", "jax", "jaxlib", "h5py"))
 SECOND = 1.0
-LONGEST = 120.0  # seconds of a process
+LONGEST = 600.0  # seconds of a process, on a machine that is busy with others
 # Without Python's own repair of a C locale: a terminal that knows ASCII only.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 # Sound, and beyond every machine, or beyond what the numbers can be: refused in one line, in seconds.
