@@ -33,8 +33,8 @@ def is_open(descriptor):
 
 @pytest.fixture
 def umask():
-    """Others of the group may read and write, strangers nothing."""
-    before = os.umask(0o007)
+    """Strangers may neither read nor write; execute is for no mode of ours to give."""
+    before = os.umask(0o006)
     yield
     os.umask(before)
 

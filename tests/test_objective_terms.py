@@ -196,6 +196,15 @@ def test_y_is_drawn_in_its_proportions(chosen):
     assert np.bincount(np.array(drawn, int), minlength=K).tolist() == [100, 200, 300, 400]
 
 
+def test_a_sum_that_rounding_ends_below_one_chooses_a_class_all_the_same(chosen):
+    logits = np.random.default_rng(0).normal(size=(300, K))
+    logits[:, -1] = -np.inf  # q excludes the last class
+    ends = np.exp(log_softmax(logits, axis=1)).cumsum(axis=1)[:, -1]
+    assert (ends < 1).sum() > 20
+    drawn = chosen(logits, np.full(300, np.nextafter(1, 0)))
+    assert set(drawn) <= set(range(K - 1))
+
+
 def test_the_noise_of_every_variable_is_needed():
     model = Chosen()
     model.x = object()

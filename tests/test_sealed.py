@@ -51,6 +51,12 @@ def test_the_body_is_hdf5_with_a_version_and_a_list():
     assert len(BODY) < 20_000  # grown in large blocks, cut to what is used
 
 
+def test_the_body_is_made_in_memory_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert sealed.encode({"a/b": np.arange(3, dtype="<i4")}, {"step": 1}) == BODY
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_read_is_what_was_sealed(tmp_path):
     (tmp_path / "x").write_bytes(sealed.seal(BODY) + BODY)
     assert sealed.read(tmp_path / "x") == BODY

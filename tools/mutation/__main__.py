@@ -22,6 +22,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     for module, counts in figures["modules"].items():
         print(f"{module}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
     if options.json:
+        figures = {"commit": _commit(), "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", **figures}
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 1 if faults else 0
 
@@ -164,6 +166,12 @@ def _copy(root: Path) -> None:
         if name and (ROOT / name).is_file() and not name.startswith("results/"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
+
+
+def _commit() -> str:
+    return (
+        subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout.decode().strip()
+    )
 
 
 def explanations() -> list[dict[str, str]]:
