@@ -30,7 +30,7 @@ def all_formats(with_models: bool) -> list[Format]:
 
 
 def mutants(
-    part: figures.Figures, formats: Sequence[Format], files: int, seed: int, keep: Path, minutes: float
+    part: figures.Figures, formats: Sequence[Format], files: int, seed: int, keep: Path, minutes: float = 14
 ) -> None:
     """Read about so many files, shared out among the formats; what there is no time for is left out, and said."""
     total, clock, table = sum(one.share for one in formats), time.monotonic(), {}
