@@ -23,7 +23,7 @@ import numpy as np
 from parmesan_cagem import plain_json
 from parmesan_cagem.errors import UserError
 
-JSON_BYTES = 4 << 20  # of a file of JSON: our largest has 64 kB; parsed, text takes up to thirty times its size
+JSON_BYTES = 1 << 20  # of a file of JSON: our largest has 64 kB; parsed, text takes up to thirty times its size
 
 
 def cause(error: OSError) -> str:

@@ -1,9 +1,9 @@
 """Damaged and malicious files: none crashes, hangs, fills the memory, runs code, or reaches beyond its folder.
 
 A fault is a file: one of some hundred thousand that were damaged at random (inside of what a digest would refuse at
-once, where there is a digest), or one of those that somebody made to do harm. It is survived when its loader reads it or
-refuses it with one clean line, within 5 s of its own time and 1 GiB of memory, and touches nothing else; a malicious one
-must be refused. A file that a digest protects must mean the same if it is read at all.
+once, where there is a digest), or one of those that somebody made to do harm. It is survived when its loader reads it
+or refuses it with one clean line, within 5 s of its own time and 1 GiB of memory, and touches nothing else; a malicious
+one must be refused. A file that a digest protects must mean the same if it is read at all.
 
     python -m torture.damage --json FILE [--files 110000] [--minutes 14] [--seed 1] [--only WORD]
 
@@ -30,9 +30,9 @@ def all_formats(with_models: bool) -> list[Format]:
 
 
 def mutants(
-    part: figures.Figures, formats: Sequence[Format], files: int, seed: int, keep: Path, minutes: float
+    part: figures.Figures, formats: Sequence[Format], files: int, seed: int, keep: Path, minutes: float = 14
 ) -> None:
-    """Read about so many files, shared out among the formats; what the time does not suffice for is left out, and said."""
+    """Read about so many files, shared out among the formats; what there is no time for is left out, and said."""
     total, clock, table = sum(one.share for one in formats), time.monotonic(), {}
     for number, one in enumerate(formats):
         count = max(1, round(files * one.share / total))
@@ -49,9 +49,8 @@ def mutants(
             "slowest_seconds": result.slowest,
         }
         done = sum(row["files"] for row in table.values())
-        part.say(
-            f"{done:,} files, {number + 1} of {len(formats)} formats: {one.name}: {result.read} read, {result.refused} refused"
-        )
+        verdicts = f"{result.read} read, {result.refused} refused"
+        part.say(f"{done:,} files, {number + 1} of {len(formats)} formats: {one.name}: {verdicts}")
         if result.files < count:
             part.say(f"{one.name}: only {result.files} of {count} files in the time")
     part.details["formats"] = table

@@ -130,8 +130,8 @@ def trained_formats() -> list[Format]:
         return digest([param.get_value() for param in model.params()])
 
     return [
-        Format("checkpoint, to resume", mutate, into("checkpoint.h5", resume), sound, share=2000, public=True),
-        Format("checkpoint, to evaluate", mutate, into("checkpoint.h5", evaluate), sound, share=2000, public=True),
+        Format("checkpoint, to resume", mutate, into("checkpoint.h5", resume), sound, share=300, public=True),
+        Format("checkpoint, to evaluate", mutate, into("checkpoint.h5", evaluate), sound, share=300, public=True),
     ]
 
 

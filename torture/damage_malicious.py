@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import pickle
 import struct
+import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -53,6 +55,16 @@ class _Call:
         return self.call
 
 
+def _sparse(load: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    """``load`` of a file of 3 GiB, which takes no room on the disk."""
+
+    def grown(path: Path) -> Any:
+        os.truncate(path, 3 << 30)
+        return load(path)
+
+    return grown
+
+
 def zeros(mib: int, before: bytes = b"") -> bytes:
     """Deflated: the bytes before, and so many MiB of zeros, made in a moment."""
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
@@ -80,9 +92,6 @@ def _pickles() -> list[Case]:
         with gzip.open(path) as stream:
             return array_pickle.load_arrays(stream)
 
-    import os
-    import subprocess
-
     calls = {
         "os.system": (os.system, "touch harm"),
         "eval": (eval, "open('harm', 'w')"),
@@ -107,9 +116,9 @@ def _pickles() -> list[Case]:
         "text announced": b"\x80\x02T\xff\xff\xff\x7fx.",
         "memo announced": b"\x80\x02Nr\xff\xff\xff\xff.",
         "long announced": b"\x80\x02\x8b\xff\xff\xff\x7f\x01.",
-        "digits": b"L" + b"9" * (8 * MIB) + b"L\n.",
-        "marks": b"(" * (32 * MIB),
-        "a name without an end": b"c" + b"x" * (32 * MIB),
+        "digits": b"L" + b"9" * MIB + b"L\n.",
+        "marks": b"(" * MIB,
+        "a name without an end": b"c" + b"x" * MIB,
         "tuples of tuples": b"\x80\x02)" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(60)) + b".",
         "deep": b"\x80\x02)" + b"\x85" * 5000 + b".",
         "a shape": damage_data.small_pickle().replace(b"K\x05K\x07\x86", b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86", 1),
@@ -138,9 +147,9 @@ def _gzips() -> list[Case]:
     return [
         ("gzip: bomb", bomb, load),
         ("gzip: bomb for the largest", bomb, images),
-        ("gzip: a million empty members", empty * 1_000_000, images),
-        ("gzip: a name without an end", head + b"\x08" + bytes(6) + b"x" * (64 * MIB), images),
-        ("gzip: zeros after the end", empty + bytes(64 * MIB), images),
+        ("gzip: many empty members", empty * 300_000, images),
+        ("gzip: a name without an end", head + b"\x08" + bytes(6) + b"x" * (16 * MIB), images),
+        ("gzip: zeros after the end", empty + bytes(32 * MIB), images),
         ("gzip: extra field", head + b"\x04" + bytes(6) + b"\xff\xff" + b"x" * 20, load),
     ]
 
@@ -285,8 +294,6 @@ def _hdf5() -> list[Case]:
     def load(path: Path) -> Any:
         other = path.parent / "other.h5"
         if not other.exists():
-            import os
-
             os.mkfifo(other)  # whoever follows the link blocks, and is found out
         folder = damage_runs.into("checkpoint.h5", checkpoint.load)
         return folder(path)
@@ -372,13 +379,12 @@ def _jsons() -> list[Case]:
         "digits": b'{"a": 1' + b"0" * 100_000 + b"}",
         "NaN": text.replace('"seed": 1', '"seed": NaN').encode(),
         "keys twice": (text[:-1] + ', "seed": 2}').encode(),
-        "large": b'{"a": "' + b"x" * (64 * MIB) + b'"}',
-        "many lists": b'{"a": [' + b"[]," * MIB + b"[]]}",
-        "many numbers": (text[:-1] + f', "seeds": [{"1," * (2 * MIB // 2)}1]}}').encode(),
+        "many lists": b'{"a": [' + b"[]," * (300 << 10) + b"[]]}",
+        "many numbers": (text[:-1] + f', "seeds": [{"1," * (400 << 10)}1]}}').encode(),
         "items to compare": text.replace(
             '"seeds": [1]', f'"seeds": [{",".join(f"[{n}]" for n in range(40_000))}]'
         ).encode(),
-        "keys that collide": ("{" + ",".join(f'"{n}": 0' for n in range(250_000)) + ', "0": 1}').encode(),
+        "keys that collide": ("{" + ",".join(f'"{n}": 0' for n in range(90_000)) + ', "0": 1}').encode(),
         "control characters": b'{"\\u001b[2J\\n": 1}',
     }
     settings = config.experiment("smoke").to_dict()
@@ -397,8 +403,6 @@ def _jsons() -> list[Case]:
         return read_log(path.parent)
 
     def pipe(path: Path) -> Any:
-        import os
-
         path.unlink()
         os.mkfifo(path)
         return records.read(path)
@@ -409,7 +413,6 @@ def _jsons() -> list[Case]:
         made.append((f"config.json: {name}", content, damage_runs.into("config.json", resume)))
     logs = {
         "deep": bombs["deep"],
-        "large": bombs["large"],
         "digits": bombs["digits"],
         "twice": b'{"epoch": 1, "epoch": 2}',
     }
@@ -417,6 +420,8 @@ def _jsons() -> list[Case]:
     return [
         *made,
         ("record.json: a pipe", b"", pipe),
+        ("record.json: 3 GiB", b"{", _sparse(records.read)),
+        ("log.jsonl: 3 GiB", b"{", _sparse(log)),
         ("record.json: a device", b"", lambda _: records.read(Path("/dev/zero"))),
     ]
 
@@ -447,11 +452,11 @@ def _grids() -> list[Case]:
         "deep": "[" * 30_000,
         "digits": "runs: [{for: x, seed: 0x" + "f" * 30_000 + "}]",
         "parts": "shards: 1000000000\nruns: [{for: x, labels: 10}]",
-        "large": "# " + "x" * (4 * MIB),
         "not a text": "runs: [{for: x, model: !!binary AAAA}]",
     }
     made = [(f"grid: {name}", text.encode(), load) for name, text in texts.items()]
-    lines = {"escape": "run_mnist.py --name ../harm", "shell": "run_mnist.py; touch harm", "large": "x" * (4 * MIB)}
+    made += [("grid: 3 GiB", b"#", _sparse(load)), ("queue: 3 GiB", b"#", _sparse(queue))]
+    lines = {"escape": "run_mnist.py --name ../harm", "shell": "run_mnist.py; touch harm"}
     return [*made, *((f"queue: {name}", text.encode(), queue) for name, text in lines.items())]
 
 
@@ -491,7 +496,9 @@ def _packs() -> list[Case]:
         "parts that are none": part(b"{}\n", part=[1]),
         "deep": part(b"[" * 100_000),
     }
-    return [(f"pack: {name}", content, load) for name, content in found.items()]
+    return [("pack: 3 GiB", b"#", _sparse(load))] + [
+        (f"pack: {name}", content, load) for name, content in found.items()
+    ]
 
 
 def contents(members: dict[str, bytes]) -> bytes:

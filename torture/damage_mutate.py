@@ -139,10 +139,12 @@ def text_of(rng: Random, value: Any) -> bytes:
 
 
 def json_of(value: Any) -> Mutator:
+    """Damage to a file of JSON."""
     return lambda rng: text_of(rng, value)
 
 
 def bytes_of(*sound: bytes) -> Mutator:
+    """Damage to the bytes of one of the files."""
     return lambda rng: damaged(rng, rng.choice(sound), sound)
 
 

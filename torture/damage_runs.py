@@ -80,6 +80,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def resealed(body: bytes) -> bytes:
+    """The whole file, under a seal that holds."""
     return sealed.seal(body) + body
 
 
@@ -144,7 +145,7 @@ def _checkpoints() -> list[Format]:
             lambda rng: inside(rng, made, attributes),
             into("checkpoint.h5", identify),
             sound,
-            3000,
+            1500,
         ),
     ]
 
@@ -223,8 +224,8 @@ def _records() -> list[Format]:
     prices = _prices(record)
     return [
         Format("record.json", json_of(record), into("record.json", read), sound, share=5000, public=True),
-        Format("record.json, in tables", gentle, into("record.json", table), sound, share=3000, public=True),
-        Format("record.json, in the report", gentle, into("record.json", page), sound, share=1000, public=True),
+        Format("record.json, in tables", gentle, into("record.json", table), sound, share=1200, public=True),
+        Format("record.json, in the report", gentle, into("record.json", page), sound, share=600, public=True),
         Format(
             "prices.json", json_of(prices), prices_record.read, json.dumps(prices).encode(), share=3000, public=True
         ),
@@ -376,7 +377,7 @@ def _commands() -> list[Format]:
         Format("grid.yaml", bytes_of(yaml, yaml[-600:]), planned, yaml, share=1500, public=True),
         Format("queue", bytes_of(queue), queued, queue, share=1000, public=True),
         Format("speeds.json", json_of(times), devices, json.dumps(times).encode(), share=2000, public=True),
-        Format("paper.json", json_of(numbers), published, json.dumps(numbers).encode(), share=1500, public=True),
+        Format("paper.json", json_of(numbers), published, json.dumps(numbers).encode(), share=600, public=True),
         Format("captions.json", json_of(captions), figures, json.dumps(captions).encode(), share=2000, public=True),
         Format("source.json", json_of(source), written, json.dumps(source).encode(), share=1000, public=True),
     ]

@@ -1,9 +1,9 @@
 """A format's files through its loader, in a process that may die: limits, watch, and a verdict for each file.
 
 The worker has 1 GiB of address space above what it begins with, and 5 s of its own time a file (30 s of the clock, as
-others may use the machine). Its folder lies alone in an empty one, beside a file that nobody should read. Python reports
-to an audit hook whatever opens a file, runs code, starts a process, imports, connects: what does not belong to the folder
-of the files, or to Python's own libraries, is an escape, seen and not assumed.
+others may use the machine). Its folder lies alone in an empty one, beside a file that nobody should read. Python
+reports to an audit hook whatever opens a file, runs code, starts a process, imports, connects: what does not belong to
+the folder of the files, or to Python's own libraries, is an escape, seen and not assumed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SYSTEM = (
     "/lib",
 )
 _CODE = ("subprocess.", "os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "socket.", "ctypes.", "pty.",
-         "urllib.", "ftplib.", "http.", "smtplib.", "webbrowser.", "os.startfile", "code.__new__", "builtins.input")  # fmt: skip
+         "urllib.", "ftplib.", "http.", "smtplib.", "code.__new__", "builtins.input")  # fmt: skip
 _CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
             "os.chown", "shutil.", "os.utime")  # fmt: skip
 
