@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import os
 import re
@@ -127,9 +129,11 @@ class Stage:
         self.scenario, self._library, self._scratch = scenario, library, scratch
         self.folder, self._former = scratch / "work", scratch / "former"
         self._former.mkdir(parents=True)
-        prepared = self._child(lambda: scenario.prepare(self._former) or 0, None)
-        assert prepared.status == 0, prepared.told
-        self.before = state(self._former)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            scenario.prepare(self._former)
+            self.before = state(self._former)
+            self._set()
+            assert scenario.act(self.folder) == 0  # here first: what it imports, the children have
         self._set()
         done = self._child(lambda: scenario.act(self.folder), Fault())
         assert done.status == 0, done.told
