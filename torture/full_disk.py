@@ -22,7 +22,7 @@ from parmesan_cagem.config import MAY_CHANGE
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.runfolder import RunFolder
-from torture.faults_judge import same, state
+from torture.faults_state import same, state
 
 CONFIG = {"labels": 100, "epochs": 2}
 Piece = Callable[[Path], None]
