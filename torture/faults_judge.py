@@ -41,6 +41,8 @@ class Scenario:
         Files change several times on the way: what is left is judged by what ``again`` makes of it.
     enough : tuple of str or None
         The files that must be there, as without a fault, for exit status 0; all, when None. (Caches are worth nothing.)
+    leaves_out : bool
+        What cannot be read is left out of the result, and told with the cause: the report does so with damaged runs.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Scenario:
     thorough: bool = True
     steps: bool = False
     enough: tuple[str, ...] | None = None
+    leaves_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,13 @@ class Stage:
         return self._judge(fault, outcome) or self._afterwards(), outcome
 
     def _judge(self, fault: Fault, outcome: Outcome) -> str:
-        path = self.operations[fault.number - 1][1]
+        kind, path = self.operations[fault.number - 1]
         now = state(self.folder)
         if fault.mode in failing.CRASHES:
             return "" if outcome.status == failing.CRASHED else f"exit status {outcome.status}, not that of the crash"
+        named = path.name in outcome.told and os.strerror(fault.code) in outcome.told
+        if outcome.status == 0 and named and self.scenario.leaves_out and kind in ("open", "close"):
+            return ""
         if outcome.status == 0:
             wanted = [name for name in {*self._final, *now} if not _TEMPORARY.match(Path(name).name)]
             wanted = wanted if self.scenario.enough is None else list(self.scenario.enough)

@@ -180,7 +180,7 @@ def every(only: list[str] | None, scratch: Path) -> Iterator[Scenario]:
         if only is None or scenario.name.startswith(tuple(only)):
             yield scenario
     heavy = ("download", "evaluate", "shard", "merge", "prices", "run")
-    if only is None or any(name.startswith(tuple(only)) for name in heavy):
+    if only is None or any(one.split(",")[0] in heavy for one in only):
         for scenario in faults_commands.heavy(scratch / "trained"):
             if only is None or scenario.name.startswith(tuple(only)):
                 yield scenario
