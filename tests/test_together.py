@@ -104,3 +104,18 @@ def test_a_ledger_that_cannot_be_read_now_is_not_replaced(tmp_path, monkeypatch)
         with pytest.raises(UserError, match=r"evaluation.h5 cannot be read: Input/output error; make it readable"):
             Ledger(path, {"weights": "0"})
     assert Ledger(path, {"weights": "0"}).kept("mean") is not None
+
+
+def test_a_figure_that_finds_no_room_ends_the_command(tmp_path, monkeypatch):
+    from parmesan_cagem.commands import figures
+    from parmesan_cagem.report import style
+
+    def refuse(descriptor, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    studio = figures._Studio(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        with pytest.raises(UserError, match=r"figure5\.svg: cannot write: No space left on device"):
+            studio.draw("figure5", "A figure.", [], lambda: style.new(0.5, 0.5))
+    assert contents(tmp_path) == {}
