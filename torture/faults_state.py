@@ -1,4 +1,4 @@
-"""What a folder holds, and when two hold the same: bytes, or all that the bytes say but for times."""
+"""What a folder holds, and when two hold the same: bytes, or all that the bytes say but for times and the state of git."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from parmesan_cagem import sealed
 
 State = dict[str, bytes]
-_OF_TIME = {"seconds", "epoch_seconds", "train_seconds", "started", "finished", "peak_memory_bytes"}
+_OF_TIME = {"seconds", "epoch_seconds", "train_seconds", "started", "finished", "peak_memory_bytes", "git"}
 
 
 def state(folder: Path) -> State:
@@ -52,7 +52,7 @@ def _timeless(value: Any) -> Any:
 
 
 def same(given: State, expected: State) -> bool:
-    """Whether two folders hold the same, but for times."""
+    """Whether two folders hold the same, but for times and the state of git."""
     return given.keys() == expected.keys() and all(
         content == expected[name] or plain(name, content) == plain(name, expected[name])
         for name, content in given.items()
