@@ -1,4 +1,4 @@
-"""What a folder holds, and when two hold the same: bytes, or all that the bytes say but for times and the state of git."""
+"""What a folder holds, and when two hold the same: bytes, or what they say but for times and the state of git."""
 
 from __future__ import annotations
 
