@@ -115,6 +115,9 @@ def read_bytes(path: Path, limit: int) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(limit + 1)
+    except OSError as error:
+        error.filename = str(path)  # which reading from a descriptor does not know
+        raise
     finally:
         close(descriptor)
     if len(data) > limit:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from parmesan_cagem import files, finite, provenance, sealed
+from parmesan_cagem.errors import UserError
 
 SAVE_SECONDS = 30.0  # at most so much work is lost
 _PARTS = ("values", "done", "seconds")
@@ -92,6 +93,8 @@ class Ledger:
                 if kept.identity == self.identity:
                     kept._require_finite()
                     self._arrays, self._peak, self.devices = kept._arrays, kept._peak, kept.devices
+            except sealed.Unreadable as reason:  # the next save would replace what hours have computed
+                raise UserError(f"{path} {reason}; make it readable, or remove it") from None
             except sealed.Damaged as reason:
                 self.warning = f"{path} {reason}; the evaluation begins anew"
         if device is not None:

@@ -6,6 +6,7 @@ import datetime
 import itertools
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,13 +168,20 @@ def _keep_former(folder: RunFolder, record: dict[str, Any]) -> None:
         words = _words(former)
     except UserError as error:  # of an older schema, or damaged
         words = f"a record that cannot be read ({error})"
-    former_bytes = folder.record_path.read_bytes()
+    former_bytes = _content(folder.record_path)
     names = (folder.path / FORMER.format(number) for number in itertools.count(1))
     # One of the same bytes: a process killed before it wrote the new record has kept this one already.
-    kept = next(name for name in names if not name.exists() or name.read_bytes() == former_bytes)
+    kept = next(name for name in names if not name.exists() or _content(name) == former_bytes)
     if not kept.exists():
         files.write_atomically(kept, former_bytes)
     print(f"{folder.record_path}: {_words(record)} replaces {words}, now {kept.name}", file=sys.stderr)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {files.cause(error)}; make it readable, or move it away") from error
 
 
 def _protocol(record: dict[str, Any]) -> list[Any]:

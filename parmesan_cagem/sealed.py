@@ -37,6 +37,10 @@ class Damaged(Exception):
     """Why a file cannot be used, in words that follow its name."""
 
 
+class Unreadable(Damaged):
+    """The system does not let it be read now: what is in it may be whole, and worth keeping."""
+
+
 def digest(name: str, array: np.ndarray) -> str:
     """SHA-256 over name, dtype, shape and bytes: what the attribute ``sha256`` of a dataset holds."""
     head = json.dumps([name, array.dtype.str, list(array.shape)]) + "\n"
@@ -78,7 +82,7 @@ def read(path: Path) -> bytes:
     except FileNotFoundError:
         raise Damaged("is missing") from None
     except OSError as error:
-        raise Damaged(f"cannot be read: {files.cause(error)}") from None
+        raise Unreadable(f"cannot be read: {files.cause(error)}") from None
     if found != seal(body):
         raise Damaged("is damaged: its SHA-256 is not the one it was sealed with")
     return body

@@ -167,13 +167,20 @@ def storage() -> Iterator[Scenario]:
     yield from twice("samples", _samples(0.7), _samples(0.2))
     yield from twice("views", _views(2), _views(1), enough=())
     yield Scenario("pack", told(_pack(1)), _packed)
-    yield Scenario("pack, the first", told(_pack(1)), lambda folder: _packed(folder, older=False))
+    yield Scenario("pack, the first", told(_pack(1)), lambda folder: _packed(folder, older=False), thorough=False)
     yield Scenario("unpack", told(_unpack), _carried)
-    yield Scenario("unpack, the first", told(_unpack), lambda folder: _carried(folder, older=False))
+    yield Scenario("unpack, the first", told(_unpack), lambda folder: _carried(folder, older=False), thorough=False)
 
 
 def every(only: list[str] | None, scratch: Path) -> Iterator[Scenario]:
     """The scenarios whose names begin with one of ``only``; all, when None."""
-    for scenario in storage():
+    from torture import faults_commands
+
+    for scenario in (*storage(), *faults_commands.light()):
         if only is None or scenario.name.startswith(tuple(only)):
             yield scenario
+    heavy = ("download", "evaluate", "shard", "merge", "prices", "run")
+    if only is None or any(one.split(",")[0] in heavy for one in only):
+        for scenario in faults_commands.heavy(scratch / "trained"):
+            if only is None or scenario.name.startswith(tuple(only)):
+                yield scenario

@@ -81,13 +81,15 @@ class _Studio:
 
         try:
             self._out.mkdir(parents=True, exist_ok=True)
-            paths = style.save(make(), self._out / name)
         except OSError as error:
             raise UserError(f"--out {self._out}: cannot write: {files.cause(error)}; name another folder") from error
+        try:
+            figure = make()
         except UserError as error:
             print(f"{name}: {error}")
             self.failed.append(name)
             return
+        paths = style.save(figure, self._out / name)  # a full disk spoils them all
         used = ", ".join(str(run) for run in runs)
         self._captions[name] = {
             "caption": caption,

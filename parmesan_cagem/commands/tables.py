@@ -81,8 +81,7 @@ def _write(found: tuple[Run, ...], published: dict[str, PublishedTable], mixed: 
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: {files.cause(error)}; name another folder") from error
-    for name, text in texts.items():
-        files.write_atomically(out / name, text.encode())
+    files.write_together({out / name: text.encode() for name, text in texts.items()})
     print(f"{out / 'TABLES.md'}, and {', '.join(table.name for table in made)} as .csv and .tex")
     filled = tables.shown(found, published)
     if idle := [one.name for one in found if one not in filled]:

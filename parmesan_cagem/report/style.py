@@ -93,8 +93,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
         figure.savefig(vector, format="svg", dpi=DOTS_PER_INCH, metadata={"Date": None, "Creator": None})
         figure.savefig(raster, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     paths = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
-    for path, data in zip(paths, (vector, raster), strict=True):
-        files.write_atomically(path, data.getvalue())
+    files.write_together({paths[0]: vector.getvalue(), paths[1]: raster.getvalue()})
     return paths
 
 
