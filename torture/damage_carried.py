@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from parmesan_cagem import checkpoint, config, packing, sealed
+from parmesan_cagem import checkpoint, config, packing, sealed, unpacking
 from parmesan_cagem.data import Dataset
 from torture.damage_data import digest
 from torture.damage_malicious import part
@@ -67,7 +67,7 @@ def _packs() -> list[Format]:
     def unpack(path: Path) -> Any:
         out = path.parent / "out"
         shutil.rmtree(out, ignore_errors=True)
-        said = packing.unpack([path], out)
+        said = unpacking.unpack([path], out)
         assert all(file.resolve().is_relative_to(out.resolve()) for file in out.rglob("*"))
         return said, digest(checkpoint.load(out / "run").arrays) if checkpoint.exists(out / "run") else None
 

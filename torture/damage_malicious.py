@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,19 @@ from typing import Any
 import h5py
 import numpy as np
 
-from parmesan_cagem import checkpoint, config, files, grid, npz, packing, records, run_queue, sealed, view_cache
+from parmesan_cagem import (
+    checkpoint,
+    config,
+    files,
+    grid,
+    npz,
+    packing,
+    records,
+    run_queue,
+    sealed,
+    unpacking,
+    view_cache,
+)
 from parmesan_cagem.data import array_pickle, fetch, matfile, omniglot_mat, omniglot_zip
 from parmesan_cagem.runfolder import RunFolder, read_log
 from torture import damage_data, damage_runs
@@ -462,7 +475,7 @@ def _grids() -> list[Case]:
 
 def _packs() -> list[Case]:
     def load(path: Path) -> Any:
-        return packing.unpack([path], path.parent / "out")
+        return unpacking.unpack([path], path.parent / "out")
 
     good = {"config.json": json.dumps(config.experiment("smoke").to_dict()).encode()}
     arrays = [["a", "<f4", [2], "<f4"]]
@@ -516,6 +529,6 @@ def pack_of(members: list[tuple[Any, Any, bytes | None]]) -> bytes:
 
 def part(stream: bytes, **changes: Any) -> bytes:
     """The one part of a pack of that stream."""
-    sha256 = packing.hashlib.sha256(stream).hexdigest()
+    sha256 = hashlib.sha256(stream).hexdigest()
     facts = {"part": 1, "parts": 1, "pack": sha256, "sha256": sha256, **changes}
-    return packing._MAGIC + json.dumps(facts).encode() + b"\n" + stream
+    return packing.MAGIC + json.dumps(facts).encode() + b"\n" + stream
