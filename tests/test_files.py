@@ -174,6 +174,15 @@ def test_a_temporary_file_is_ours_while_it_lasts(tmp_path, umask):
     assert not is_open(descriptor)
 
 
+def test_a_temporary_file_never_takes_one_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "0" * 2 * count)
+    theirs = files.temporary_name(tmp_path / "x")
+    theirs.write_bytes(b"another process's")
+    with pytest.raises(FileExistsError), files.temporary(tmp_path / "x"):
+        pass
+    assert theirs.read_bytes() == b"another process's"
+
+
 def test_a_renamed_temporary_file_stays(tmp_path):
     with files.temporary(tmp_path / "x") as (_, name):
         os.replace(name, tmp_path / "x")
