@@ -166,12 +166,17 @@ def unsealed(value):
     return change
 
 
+def through_a_link(file):
+    file["g"] = h5py.SoftLink("/a")
+
+
 RIGHT = sealed.digest("a/b", np.arange(3, dtype="<i4"))
 WRONG_SUM = "holds a damaged 'a/b': its SHA-256 is wrong"
 BODIES = {
     "name": (lambda file: None, ["a/../b"], "lists an array under the name 'a/../b'"),
     "unprintable name": (lambda file: None, ["\x07"], "lists an array under the name '\\x07'"),
     "absent": (lambda file: None, ["a/c"], "holds no data of its own for 'a/c' (absent, or a link)"),
+    "through a link": (through_a_link, ["g/b"], "holds no data of its own for 'g/b' (absent, or a link)"),
     "below an array": (lambda file: None, ["a/b/c"], "holds no data of its own for 'a/b/c' (absent, or a link)"),
     "chunks": (put("c", np.zeros(3), chunks=(3,)), ["c"], "holds 'c' in a form that is not read here"),
     "bytes": (put("c", np.array([b"ab"])), ["c"], "holds 'c' in a form that is not read here"),

@@ -65,11 +65,11 @@ class Trial:
         _pytest(["--collect-only", *tests])
         self.stale = _stale(root, self.name)
         self.killers: list[str] = []  # the last one first: what killed a neighbour kills most
-        self.limit = 600.0
+        self.limit, self.patience = 600.0, 1800.0  # seconds of CPU, of waiting
         self.baseline = self.run(self.original)
         if self.baseline.result != "survived":
             raise SystemExit(f"{module}: its tests fail without any mutant: {self.baseline.by}")
-        self.limit = 10 + 4 * self.baseline.cpu
+        self.limit, self.patience = 10 + 4 * self.baseline.cpu, 40 + 15 * self.baseline.cpu  # for a busy machine
 
     def run(self, source: str) -> Outcome:
         """The outcome of the module with ``source``; the file is as it was afterwards."""
@@ -80,7 +80,7 @@ class Trial:
             os.close(receiver)
             self._child(sender)  # never returns
         os.close(sender)
-        ended = _wait(pid, 60 + 4 * self.limit)
+        ended = _wait(pid, self.patience)
         _, status, usage = os.wait4(pid, 0)
         _kill_group(pid)  # what a test started and left
         with os.fdopen(receiver) as pipe:
