@@ -129,5 +129,5 @@ class Call:
 
 def test_a_message_is_one_line_whatever_it_quotes():
     error = UserError("a file says 'x\n\x1b[2J\udc80é'")
-    assert str(error) == "a file says 'x\\n\\x1b[2J\\udc80é'"
+    assert str(error) == "a file says 'x\\n\\x1b[2J\\x80é'"
     assert damage_worker.fail_of(error, (UserError,)) == ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import jsonschema  # noqa: F401  here: imported by the first record, it would look like code that the file runs
 import numpy as np
 
 from parmesan_cagem import (
