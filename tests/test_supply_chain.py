@@ -23,9 +23,8 @@ UNPICKLER = "parmesan_cagem/data/array_pickle.py"
 ALLOWED = {
     (UNPICKLER, "pickle"),
     # These make what the loaders must refuse.
-    ("torture/damage_data.py", "pickle"),
-    ("torture/damage_malicious.py", "pickle"),
-    ("torture/damage_malicious.py", "allow_pickle=True"),
+    ("torture/damage_pickles.py", "pickle"),
+    ("torture/damage_npz.py", "allow_pickle=True"),
 }
 
 

@@ -19,14 +19,59 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from torture import damage_carried, damage_data, damage_malicious, damage_runs, figures
+from torture import (
+    damage_carried,
+    damage_commands,
+    damage_folders,
+    damage_hdf5,
+    damage_json,
+    damage_mats,
+    damage_mnist,
+    damage_npz,
+    damage_packs,
+    damage_pickles,
+    damage_records,
+    damage_sealed,
+    damage_zips,
+    figures,
+)
+from torture.damage_malicious import Case, as_format
 from torture.damage_worker import Format, Result, run
+
+FORMATS = (
+    damage_mnist,
+    damage_pickles,
+    damage_mats,
+    damage_zips,
+    damage_npz,
+    damage_sealed,
+    damage_records,
+    damage_folders,
+    damage_commands,
+    damage_carried,
+)
+MALICIOUS = (
+    damage_pickles,
+    damage_mnist,
+    damage_zips,
+    damage_mats,
+    damage_hdf5,
+    damage_npz,
+    damage_json,
+    damage_commands,
+    damage_packs,
+)
 
 
 def all_formats(with_models: bool) -> list[Format]:
     """Every format; those with a model take some seconds to build it."""
-    made = [*damage_data.formats(), *damage_runs.formats(), *damage_carried.formats()]
+    made = [one for module in FORMATS for one in module.formats()]
     return [*made, *damage_carried.trained_formats()] if with_models else made
+
+
+def all_cases() -> list[Case]:
+    """Every malicious file, with the loader that must refuse it."""
+    return [case for module in MALICIOUS for case in module.cases()]
 
 
 def mutants(
@@ -58,13 +103,11 @@ def mutants(
     part.details["through_entry_points"] = sum(row["files"] for row in table.values() if row["entry_point"])
 
 
-def malicious(part: figures.Figures, keep: Path, only: str = "") -> None:
+def malicious(part: figures.Figures, cases: Sequence[Case], keep: Path) -> None:
     """Every file that was made to do harm must be refused."""
     table = {}
-    for case in damage_malicious.cases():
-        if only not in case[0]:
-            continue
-        result = run(damage_malicious.as_format(case), 1, 1, keep)
+    for case in cases:
+        result = run(as_format(case), 1, 1, keep)
         if result.read:
             result.losses.append(("was read", b""))
             result.read = 0
@@ -97,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     part = figures.Figures("damage")
     part.details["seed"] = args.seed
     keep = Path(tempfile.mkdtemp(prefix="cagem-damaged-files-"))
-    malicious(part, keep, args.only)
+    malicious(part, [case for case in all_cases() if args.only in case[0]], keep)
     formats = [one for one in all_formats(with_models=True) if args.only in one.name]
     mutants(part, formats, args.files, args.seed, keep, args.minutes)
     if any(path.stat().st_size for path in keep.iterdir()):

@@ -14,10 +14,10 @@ import numpy as np
 
 from parmesan_cagem import checkpoint, config, packing, sealed, unpacking
 from parmesan_cagem.data import Dataset
-from torture.damage_data import digest
-from torture.damage_malicious import part
 from torture.damage_mutate import bytes_of, changed, damaged
-from torture.damage_runs import arrays, facts, inside, into, resealed
+from torture.damage_packs import part
+from torture.damage_sealed import arrays, facts, inside, resealed
+from torture.damage_shared import digest, into
 from torture.damage_worker import Format
 
 
