@@ -47,6 +47,7 @@ class Experiment:
         "K, values of y; must equal the classes when there are labels",
         "paper Table 1",
         minimum=2,
+        maximum=400,  # K times the classes, twice, stand in a record: more than 50,000 numbers would be refused there
         models=WITH_Y,
     )
     seed: int = option(1, "seed of weights, noise, batches and binarisation", minimum=0, maximum=MAX_SEED)

@@ -64,12 +64,14 @@ class Guard:
         inputs: list[np.ndarray],
         values: list[np.ndarray],
         arrays: Mapping[str, NDArray[Any]],
+        since: int,
     ) -> None:
         """Stop after a block whose terms and norms are finite but whose state, ``arrays`` by name, is not.
 
         An infinite second moment of Adam's freezes its weight, a spoilt running average waits for the evaluation: no
         output would ever tell. Looked at once a block and not in every step, which would read all of the state again
-        in each; so the report names the block's steps and all its batches. Parameters are those of :meth:`outputs`.
+        in each; so the report names the steps ``since`` the last look and all batches of the block. Parameters are those of
+        :meth:`outputs`.
 
         Raises
         ------
@@ -77,7 +79,7 @@ class Guard:
         """
         if bad := finite.faults(arrays):
             report = self._report(epoch, step, inputs, values, len(inputs[0]) - 1)
-            report["since_step"] = step
+            report["since_step"] = since
             report["batches"] = self._partition.unlabelled[inputs[0]].tolist()
             self.fail({**report, "state": bad}, bad)
 

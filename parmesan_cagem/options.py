@@ -70,7 +70,8 @@ def check(settings: Any) -> None:
             raise UserError(f"{flag} {value}: unknown; choose one of {', '.join(facts['choices'])}")
         expected = type(field.default)
         if expected is float and type(value) is int:
-            object.__setattr__(settings, field.name, float(value) if abs(value) <= LARGEST else math.inf)
+            value = float(value) if abs(value) <= LARGEST else math.inf
+            object.__setattr__(settings, field.name, value)
         elif type(value) is not expected:
             raise UserError(f"{flag} {told(value)}: must be of type {expected.__name__}")
         if isinstance(value, float) and not math.isfinite(value):

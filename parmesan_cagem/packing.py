@@ -32,6 +32,7 @@ from parmesan_cagem.errors import UserError
 
 FORMAT = 1
 MIB = 1 << 20
+UNPACKED_BYTES = 256 * MIB  # of a whole pack, which unpacking bounds its memory by: the weights of four runs
 FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json", "prices.json")
 LEDGER = "evaluation.h5"  # of an evaluation that was cut off; otherwise the record has all that counts
 SHARD = re.compile(r"evaluation\.shard-\d+-of-\d+(\.partial)?\.h5", re.ASCII)  # the same, of a part that is not merged
@@ -68,23 +69,27 @@ def pack(
     """
     runs = [Path(run) for run in runs]
     room = int(part_mib * MIB) * parts - 4096 * (parts + 1)  # less than that are the lines before the bytes
+    unpacked = UNPACKED_BYTES
     members: list[tuple[dict[str, Any], bytes]] = []
     left_out = []
     for run in runs:
         if not (run / "config.json").is_file():
             raise UserError(f"{run}: no run (no config.json): name run folders")
-        members.append(_member(run, "files", _files_of(run)))
+        content = _files_of(run)
+        unpacked -= len(content)
+        members.append(_member(run, "files", content))
     room -= sum(len(data) for _, data in members) + 300 * 2 * len(runs)
-    if room < 0:
+    if min(room, unpacked) < 0:
         raise UserError(f"{len(runs)} runs do not fit into {parts} parts of {part_mib} MiB; pack fewer at a time")
     for run in sorted(runs, key=is_finished):
         if not checkpoint.exists(run) or (is_finished(run) and not finished_weights):
             continue
-        member = _member(run, "checkpoint", _checkpoint_of(run))
+        content = _checkpoint_of(run)
+        member = _member(run, "checkpoint", content)
         size = len(member[1])
-        if size <= room:
+        if size <= room and len(content) <= unpacked:
             members.append(member)
-            room -= size
+            room, unpacked = room - size, unpacked - len(content)
         else:
             left_out.append(f"{run.name}: its checkpoint ({size / MIB:.1f} MiB) found no room")
     manifest = json.dumps({"format": FORMAT, "members": [facts for facts, _ in members]}).encode() + b"\n"

@@ -53,17 +53,18 @@ class Signals:
         self._seen = False  # whether Python has run the handler
 
     def __enter__(self) -> Signals:
-        self._before = {
-            number: signal.signal(number, self._handle)
-            for number in NUMBERS
-            if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN
-        }
         self._unraisable_before, sys.unraisablehook = sys.unraisablehook, self._unraisable
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
         self._wakeup_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
+        # Last: from here on a signal may raise, and whoever leaves here by that never gets to __exit__.
+        self._before = {
+            number: signal.signal(number, self._handle)
+            for number in NUMBERS
+            if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN
+        }
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:

@@ -221,11 +221,15 @@ class Trainer:
 
     def _epoch(self, progress: Progress) -> None:
         p = self.position
+        sound = p.step  # the state after so many steps was looked at
         for inputs in self._blocks():
             clock = time.monotonic()
             values = self._run_block(*inputs)
             self._guard.outputs(p.epoch, p.step, inputs, values)
-            self._guard.state(p.epoch, p.step, inputs, values, self._state())
+            # Several devices keep short blocks: a copy of the state after each would cost more than they do.
+            if self.e.devices == 1 or p.step + len(inputs[0]) == self.steps_per_epoch:
+                self._guard.state(p.epoch, p.step, inputs, values, self._state(), sound)
+                sound = p.step + len(inputs[0])
             for per_step in epoch_log.flat(values):
                 p.sums = self._sums() + per_step
             p.step += len(inputs[0])

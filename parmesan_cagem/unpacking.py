@@ -16,9 +16,8 @@ import numpy as np
 from parmesan_cagem import bfloat16, checkpoint, files, plain_json, sealed
 from parmesan_cagem.config import MAY_CHANGE
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.packing import FILES, MAGIC, MIB, is_finished, is_ledger, make_folder
+from parmesan_cagem.packing import FILES, MAGIC, UNPACKED_BYTES, is_finished, is_ledger, make_folder
 
-UNPACKED_BYTES = 256 * MIB  # of a whole pack, twice what sixty MiB of weights take; and of one part
 PARTS = 1000
 
 

@@ -80,6 +80,7 @@ FLAGS = {
     "value, a double dash": (["--seed=--"], ["--seed", "expected one argument"]),
     "value, thousands of digits": (["--labels", "9" * 5000], ["--labels", "int", "characters]"]),
     "labels, hundreds of digits": (["--labels", "9" * 400], ["--labels 9", "at most 1000000000"]),
+    "clusters, more than a record holds": (["--labels", "0", "--clusters", "401"], ["--clusters 401:", "at most 400"]),
     "wide, larger than any machine": (["--wide", "10000000"], ["--wide 10000000:", "at most 65536"]),
     "epochs, without end": (["--epochs", str(10**18)], [f"--epochs {10**18}:", "at most 1000000000"]),
     "iw samples, without end": (["--iw-samples", str(10**12)], [f"--iw-samples {10**12}:", "at most 1000000000"]),

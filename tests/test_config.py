@@ -99,6 +99,11 @@ def test_an_unknown_preset_is_refused_with_the_known_ones():
         experiment("nope")
 
 
+def test_a_whole_number_beyond_floats_is_refused_as_a_float_would_be():
+    with pytest.raises(UserError, match="--pixel-scale inf: must be a finite number"):
+        Experiment(pixel_scale=10**400)
+
+
 # Label weights
 
 

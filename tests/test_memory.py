@@ -30,7 +30,7 @@ def test_the_estimate_is_below_what_runs_took(path):
     [
         (["--wide", "65536"], ["--wide 65536"]),
         (["--narrow", "60000"], ["--narrow 60000"]),
-        (["--labels", "0", "--clusters", "10000", "--train-iw", "20"], ["--clusters 10000", "--train-iw 20"]),
+        (["--labels", "0", "--clusters", "400", "--train-iw", "500"], ["--clusters 400", "--train-iw 500"]),
         (["--model", "vae", "--train-iw", "1000000", "--iw-objective", "averaged"], ["--train-iw 1000000"]),
     ],
 )

@@ -139,6 +139,15 @@ def test_records_only_and_what_finds_no_room_is_named(tmp_path):
     assert not checkpoint.exists(tmp_path / "new" / "done")
 
 
+def test_a_pack_holds_no_more_than_unpacking_takes(tmp_path, monkeypatch):
+    runs = [make_run(tmp_path / "runs" / name, size=(200, 200)) for name in "ab"]
+    for module in (packing, unpacking):
+        monkeypatch.setattr(module, "UNPACKED_BYTES", int(1.5 * len(packing._checkpoint_of(runs[0]))))
+    packed = packing.pack(runs, tmp_path / "both")
+    assert [line.partition(":")[0] for line in packed.left_out] == ["b"]
+    assert len(unpacking.unpack(packed.parts, tmp_path / "new")) == 2
+
+
 def test_parts_are_no_larger_than_asked_and_stale_ones_go(tmp_path):
     run = make_run(tmp_path / "runs" / "a", size=(200, 200))
     many = packing.pack([run], tmp_path / "pack", part_mib=0.1, parts=9).parts

@@ -70,6 +70,27 @@ def test_two_processes_give_the_same_run(one, tmp_path):
         assert_same_run(np.load(tmp_path / f"run{i}.npz"), one)
 
 
+def test_a_process_among_several_still_hears_sigterm():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{s.getsockname()[1]}"
+    program = (
+        "import os, signal, sys\n"
+        "import parmesan_cagem\n"
+        "from parmesan_cagem.engines.xla import devices\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('heard', flush=True), os._exit(0)))\n"
+        "devices.found()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "signal.sigtimedwait([], 20)\n"
+        "os._exit(1)\n"
+    )
+    variables = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **variables}, capture_output=True, text=True, timeout=200
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 def test_more_devices_than_there_are():
     with pytest.raises(UserError, match=r"--devices 99: JAX sees \d+ of kind \w+; use at most that many"):
         Devices(99)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -87,11 +89,15 @@ def found() -> list[jax.Device]:
         The platform that the user chose is not there.
     """
     if "JAX_COORDINATOR_ADDRESS" in os.environ and not _distributed():
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         jax.distributed.initialize(
             os.environ["JAX_COORDINATOR_ADDRESS"],
             int(os.environ["JAX_NUM_PROCESSES"]),
             int(os.environ["JAX_PROCESS_ID"]),
         )
+        for number, handler in before.items():  # JAX's preemption service takes SIGTERM, and does nothing with it
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(number, handler)
     try:
         with platform.no_word_of_a_missing_driver():
             return jax.devices()
