@@ -70,8 +70,8 @@ class Guard:
 
         An infinite second moment of Adam's freezes its weight, a spoilt running average waits for the evaluation: no
         output would ever tell. Looked at once a block and not in every step, which would read all of the state again
-        in each; so the report names the steps ``since`` the last look and all batches of the block. Parameters are those of
-        :meth:`outputs`.
+        in each; so the report names the steps ``since`` the last look and all batches of the block. Parameters are
+        those of :meth:`outputs`.
 
         Raises
         ------
