@@ -155,6 +155,7 @@ def _rebuilt_path() -> Path:
 def _read_rebuilt(made_from: list[str] | None) -> Arrays | None:
     """The cached arrays if they are whole and (unless None) were `made_from` zips of these digests."""
     path = _rebuilt_path()
+    files.sweep(path)  # what is found below is not written again
     if not os.path.exists(path):
         return None
     try:
