@@ -2,7 +2,7 @@
 # newest JAX: what needs no C code of Theano's) and .venv-workflow (Snakemake). `make help` lists what can be done.
 # Variables: PYTHON (a Python 3.11; found by itself otherwise), PYTHON_MODERN (a Python 3.11 to 3.13; likewise),
 # ARGS (extra flags for demo, test, test-slow, test-browser, test-workflow, modern-test, bench, bench-models,
-# bench-grid, units, tables, gpu, lock).
+# bench-grid, units, tables, torture, gpu, lock).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,6 +50,29 @@ test: lint types ## lint, types and the quick tests
 .PHONY: test-slow
 test-slow: .venv/.installed ## the tests that take minutes
 	$(PYTEST) -m "slow and not gpu" --timeout 3600 $(ARGS)
+
+# Kills, failing disks, damaged files, NaN...; figures in docs/records/torture, the table in docs/reliability.md.
+.PHONY: torture
+torture: .venv/.installed ## inject faults by the hundred, an hour on 2 cores; docs/reliability.md (ARGS="kill soak": parts)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m torture $(ARGS)
+
+.PHONY: coverage
+coverage: .venv/.installed ## the quick tests with branch coverage of the package, children included; fails under 95 %
+	$(PYTEST) --timeout 1500 --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# mutmut's operators; what survives must be explained in tests/mutants.toml. Goes on where it was interrupted.
+.PHONY: mutation
+mutation: .venv/.installed ## change one thing at a time in the modules that numbers rest on: a test must fail (ARGS="files")
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tools.mutation --json docs/records/mutation.json $(ARGS)
+
+# In an environment that is thrown away: pip-audit is no part of ours.
+.PHONY: audit
+audit: | prerequisites ## ask PyPI for advisories about every locked version; SECURITY.md says what was found
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	    $$(tools/check-prerequisites $(PYTHON)) -m venv "$$folder/venv" && \
+	    "$$folder/venv/bin/$(firstword $(PIP_INSTALL))" $(wordlist 2,99,$(PIP_INSTALL)) --require-hashes -r requirements/audit.lock && \
+	    for lock in requirements/*.lock; do echo "audit: $$lock"; \
+	        "$$folder/venv/bin/pip-audit" --strict --require-hashes --disable-pip -r "$$lock" || failed=1; done; test -z "$${failed:-}"
 
 # A chromium of the system (CHROMIUM=/path/to/it otherwise), driven by playwright from browser.lock.
 CHROMIUM ?= chromium
@@ -153,7 +176,7 @@ lock: ## rewrite requirements/*.lock from *.in with uv (ARGS=--upgrade takes new
 	    echo "lock: requirements/$$1.lock"; \
 	    "$(UV)" pip compile "$$1.in" --output-file "$$1.lock" --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        --no-emit-find-links --no-annotate --no-header --quiet $(ARGS) $$2; \
-	} && compile build && compile archive && compile dev && compile cuda12 && compile browser && compile modern --universal && compile modern-data --no-deps && compile workflow
+	} && compile build && compile archive && compile dev && compile cuda12 && compile browser && compile modern --universal && compile modern-data --no-deps && compile workflow && compile audit
 
 .PHONY: clean
 clean: ## remove the environments and every cache; results stay

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any, NoReturn
 from parmesan_cagem import config, places, presets
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
+
+_LONGEST = 255  # bytes of a name on every file system that Linux has
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class Job:
 
 class Parser(argparse.ArgumentParser):
     """A wrong flag is a user's mistake like any other: one line."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse does it, but for ``--flag=--``, which it takes for a flag whose value is an empty list."""
+        for word in sys.argv[1:] if args is None else args:
+            flag, equals, value = word.partition("=")
+            if flag[:1] == "-" and equals and value == "--":
+                self.error(f"argument {flag}: expected one argument, not --")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -222,4 +234,8 @@ def path(text: str) -> Path:
 def _folder_name(text: str) -> str:
     if not text or text in (".", "..") or "/" in text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a folder")
+    if len(os.fsencode(text)) > _LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is too long for the name of a folder: give {_LONGEST} bytes at most"
+        )
     return text

@@ -31,7 +31,7 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
     attributes: dict[str, Any]
     path: Path
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
 
 
 def exists(folder: Path) -> bool:
@@ -107,15 +107,24 @@ def load(folder: Path) -> Checkpoint:
     )
 
 
-def describes_run(attributes: Mapping[str, Any]) -> bool:
-    """Whether the plain values are those that training saves, each of its type: anyone can write a sealed file."""
-    a = attributes
+# The plain values of a run that training saves, and their types.
+FACTS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("epoch", "step", "log_size", "peak_memory_bytes"), (int,)),
+    **dict.fromkeys(("seconds", "epoch_seconds"), (int, float)),
+    **dict.fromkeys(("started", "training_hash", "data_sha256"), (str,)),
+    "config": (dict,),
+}
+
+
+def describes_run(attributes: Mapping[str, Any], whole: bool = True) -> bool:
+    """Whether plain values are those of a run, all (or those that are there) of their types: anyone can seal a file."""
+    found = {name: attributes[name] for name in FACTS if name in attributes}
+    notes = attributes.get("notes", [])
     return (
-        all(type(a.get(name)) is int and a[name] >= 0 for name in ("epoch", "step", "log_size", "peak_memory_bytes"))
-        and all(type(a.get(name)) in (int, float) and a[name] >= 0 for name in ("seconds", "epoch_seconds"))
-        and all(type(a.get(name)) is str for name in ("started", "training_hash", "data_sha256"))
-        and type(a.get("config")) is dict
-        and isinstance(notes := a.get("notes", []), list)
+        (len(found) == len(FACTS) or not whole)
+        and all(type(value) in FACTS[name] for name, value in found.items())
+        and all(value >= 0 for value in found.values() if isinstance(value, int | float))
+        and isinstance(notes, list)
         and all(type(note) is str for note in notes)
     )
 

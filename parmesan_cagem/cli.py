@@ -22,11 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for a user's mistake; 3 for NaN or Inf; 130, 141 and 143 for SIGINT, SIGPIPE and SIGTERM.
+        0; 2 for a user's mistake; 3 for NaN or Inf; 130, 141, 143 and 129 for SIGINT, SIGPIPE, SIGTERM and SIGHUP.
     """
     make_terminal_patient()
     try:
-        with Signals() as signals:
+        with Signals("cagem") as signals:
             args = _parser().parse_args(argv)
             importlib.import_module(f"parmesan_cagem.commands.{args.command}").run(args, signals)
             sys.stdout.flush()

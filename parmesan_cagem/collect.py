@@ -11,6 +11,7 @@ from theano.tensor.var import TensorVariable
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.engines import Engine
+from parmesan_cagem.finite import NumericalError
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.models.networks import Model
 from parmesan_cagem.normalisation import BatchNormLayer, Moments, RunningStatistics
@@ -56,6 +57,11 @@ def collect_statistics(
         Their places in the training set.
     ledger : Ledger, optional
         Keeps finished layers, and knows those of an interrupted evaluation.
+
+    Raises
+    ------
+    NumericalError
+        A statistic is NaN or Inf; names the layer.
     """
     ledger = ledger or Ledger()
     binary = binarize(images, e.pixel_scale, e.eval_seed, indices)
@@ -82,6 +88,8 @@ def collect_statistics(
                 progress.advance(len(rows))
             mean = first / count
             moments = np.stack([mean, np.maximum(second / count - mean**2, 0)])
+            if not np.isfinite(moments).all():
+                raise NumericalError(f"evaluation: the statistics of {layer.name} over the training set are not finite")
             ledger.keep(name, moments)
             _set(layer, moments)
 

@@ -173,9 +173,9 @@ def _compile_folder_of_its_own() -> Iterator[compile_cache.Store | None]:
 
     Yields the store that it shares with others, or None where the user names the very folder, or none can be made.
     """
-    flags, given = theano_flags(), os.environ["THEANO_FLAGS"]
+    flags, given = theano_flags(), os.environ.get("THEANO_FLAGS", "")
     store = None
-    if "compiledir" not in flags:
+    if "compiledir" not in flags and "base_compiledir" in flags:
         base = Path(os.path.expanduser(flags["base_compiledir"]))
         with contextlib.suppress(OSError):  # Theano will say it
             store = compile_cache.Store(base, compile_cache.private_folder(base))

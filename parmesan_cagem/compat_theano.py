@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
+import signal
+import subprocess
 import sys
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import theano
 from theano import scalar
 from theano.graph.basic import Variable
+from theano.link.c import cmodule
 from theano.sandbox import rng_mrg
 from theano.scalar.basic import NumpyAutocaster
 from theano.tensor.signal import pool
@@ -25,12 +31,32 @@ def repair() -> None:
     if "=scipy_sgemm_" in theano.config.gcc__cxxflags:
         ctypes.CDLL(blas_flags()["preload"], mode=ctypes.RTLD_GLOBAL)
     _restore_names()
+    cmodule.output_subprocess_Popen = _output_of
     if not numpy_has_c_code():
         _mend_autocasting()
         _mend_uniform_draws()
         # A few gradients give a Theano type or variable where NumPy wants a dtype; since 2.5 its `dtype` is not enough.
         for cls in (scalar.Scalar, scalar.ScalarVariable, TensorType, TensorVariable):
             cls.__numpy_dtype__ = property(lambda self: np.dtype(self.dtype))
+
+
+def _output_of(command: Sequence[str]) -> tuple[bytes, bytes, int]:
+    """Output, error output and exit status of a compiler, which does not outlive a compilation that is interrupted.
+
+    It has a session of its own, so that Ctrl-C reaches only us and we know that it was no error of the compiler's; the
+    programs that it starts belong to that session too. SIGTERM lets it remove its temporary files.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603  Theano's own command, without a shell
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            raise
+    return out, err, process.returncode
 
 
 def _restore_names() -> None:

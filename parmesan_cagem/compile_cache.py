@@ -1,8 +1,8 @@
 """Theano's compile folder, one for each process, and a store of compiled modules that all share without a lock.
 
 Theano would have one folder for all processes and a lock that whoever compiles holds: others wait, and fail after two
-minutes. Here each process has a folder of its own (its lock is never contended, nor left behind for anybody), takes what
-others have compiled out of the store by a hard link, and gives what it has compiled to the store by another. A
+minutes. Here each process has a folder of its own (its lock is never contended, nor left behind for anybody), takes
+what others have compiled out of the store by a hard link, and gives what it has compiled to the store by another. A
 name appears in the store with all of its content, or not at all.
 
 ``<base>/processes/TOKEN/`` is the folder of a process, ``TOKEN.lock`` is locked by the kernel while that lives, and
@@ -17,12 +17,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import platform
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +180,9 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _machine() -> str:
     """System, Python, NumPy and Theano, and a digest of what the processor can: modules are compiled for just that."""
+    import platform  # both take a while to import, and most commands need no Theano
+    from importlib import metadata
+
     versions = [metadata.version(name) for name in ("numpy", "theano-pymc")]
     cpu = ""
     with contextlib.suppress(OSError):

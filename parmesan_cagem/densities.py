@@ -71,5 +71,5 @@ def kl_normal(
 
 def cross_entropy(log_probabilities: TensorVariable, y: TensorVariable) -> TensorVariable:
     """``H = - log p(y_l|x_l)`` of every labelled image: (B, K), integer (B,) -> (B,), nats."""
-    one_hot = T.eq(T.arange(log_probabilities.shape[1]).dimshuffle("x", 0), y.dimshuffle(0, "x"))
+    one_hot = T.eq(T.arange(log_probabilities.shape[1]), y.dimshuffle(0, "x"))
     return -T.sum(T.switch(one_hot, log_probabilities, 0), axis=1)

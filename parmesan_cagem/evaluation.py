@@ -147,7 +147,7 @@ def record_fields(evaluation: Evaluation, e: Experiment, dataset: Dataset) -> di
 
 
 def _expected_log_p_y(one: Classification) -> float:
-    assert one.expected_log_p_y is not None
+    assert one.expected_log_p_y is not None  # noqa: S101  for the type checker: asked for where there are labels only
     return float(one.expected_log_p_y.mean())
 
 

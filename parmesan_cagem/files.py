@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import stat
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 from parmesan_cagem import plain_json
 from parmesan_cagem.errors import UserError
 
-JSON_BYTES = 4 << 20  # of a file of JSON: our largest has 64 kB; parsed, text takes up to thirty times its size
+JSON_BYTES = 1 << 20  # of a file of JSON: our largest has 64 kB; parsed, text takes up to thirty times its size
 
 
 def cause(error: OSError) -> str:
@@ -61,7 +62,8 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` atomically: sorted keys, indented by two, a newline at the end."""
-    write_atomically(path, (to_json(value, indent=2, sort_keys=True) + "\n").encode())
+    # Of a folder's name, a byte that is no text is a lone surrogate: JSON has an escape for it, the same as Python's.
+    write_atomically(path, (to_json(value, indent=2, sort_keys=True) + "\n").encode(errors="backslashreplace"))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -169,6 +171,7 @@ def lock(path: Path, what: str = "", otherwise: str = "give another --name") -> 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        time.sleep(0.05)  # whoever has just locked it may not have written yet who it is
         owner = " ".join(os.pread(descriptor, 300, 0).decode(errors="replace").split())
         os.close(descriptor)
         raise UserError(

@@ -18,7 +18,7 @@ from parmesan_cagem.run_queue import ROOT, SCRIPTS, Entry
 
 CHECKOUT = ROOT / "workflow"
 GRID_BYTES, RUNS = 1 << 16, 2_000  # of a file, and in it: lists are crossed, and ten of ten make ten billion
-SHARDS = 1_000
+MOST_SHARDS = 999_999  # as `cagem evaluate --merge` reads them
 _TYPES = {field.name: type(field.default) for field in dataclasses.fields(Experiment)}
 _WEIGHTS = "checkpoint.h5"  # checkpoint.NEWEST, whose module takes its time to import h5py
 _SCRIPT = {dataset: script for script, dataset in SCRIPTS.items()}
@@ -99,8 +99,8 @@ def read(path: Path, preset: str, out: Path) -> Grid:
     if unknown := sorted(map(str, set(content) - {"shards", "runs"})):
         raise UserError(f"{path}: {', '.join(unknown)}: unknown; a grid has shards and runs")
     shards, entries = content.get("shards", 1), content.get("runs")
-    if type(shards) is not int or not 1 <= shards <= SHARDS:
-        raise UserError(f"{path}: shards: {_short(shards)}: give a whole number of at least 1 and at most {SHARDS}")
+    if type(shards) is not int or not 1 <= shards <= MOST_SHARDS:
+        raise UserError(f"{path}: shards: {_short(shards)}: give a whole number of at least 1, at most {MOST_SHARDS}")
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: runs: give a list of entries, each with for and settings")
     runs: dict[str, Run] = {}
@@ -125,7 +125,7 @@ def read(path: Path, preset: str, out: Path) -> Grid:
 
 def _content(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.load(files.read_bytes(path, GRID_BYTES), _Loader)
+        content = _Loader(files.read_bytes(path, GRID_BYTES)).get_single_data()  # yaml.safe_load, less aliases
     except OSError as error:
         raise UserError(f"{path}: cannot read the grid: {files.cause(error)}") from error
     except RecursionError:
@@ -136,14 +136,6 @@ def _content(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a grid; it has shards and runs, as workflow/paper.yaml has")
     return content
-
-
-def _short(value: Any) -> str:
-    try:
-        text = str(value)
-    except ValueError:  # thousands of digits
-        return f"that {type(value).__name__}"
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _fills(entry: Mapping[Any, Any], where: str) -> tuple[str, ...]:
@@ -173,6 +165,15 @@ def _plain(name: str, value: Any) -> Any:
     if type(value) not in (str, int, float, bool):
         raise UserError(f"{name}: {_short(value)}: give a plain value, or a list of them")
     return str(value) if _TYPES[name] is str and type(value) in (int, float) else value
+
+
+def _short(value: Any) -> str:
+    """What stands in the file, for a message."""
+    try:
+        text = str(value)
+    except ValueError:  # a whole number in hexadecimal, of more than 4300 decimal digits
+        return "a value too long to be shown"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _run(e: Experiment, fills: tuple[str, ...], out: Path) -> Run:

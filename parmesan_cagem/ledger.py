@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from parmesan_cagem import files, provenance, sealed
+from parmesan_cagem import files, finite, provenance, sealed
 from parmesan_cagem.errors import UserError
 
 SAVE_SECONDS = 30.0  # at most so much work is lost
@@ -62,6 +62,11 @@ class Ledger:
     device : str or None
         Of this process; None where it computes nothing: neither its device nor its memory counts.
 
+    Raises
+    ------
+    NumericalError
+        The file holds NaN or Inf.
+
     Attributes
     ----------
     warning : str or None
@@ -75,6 +80,7 @@ class Ledger:
         self, path: Path | None = None, identity: Mapping[str, Any] | None = None, device: str | None = ""
     ) -> None:
         self._path, self.identity, self._computes = path, dict(identity or {}), device is not None
+        self._source = path  # for messages
         self._arrays: dict[str, np.ndarray] = {}
         self._tables: dict[str, Table] = {}
         self._saved = time.monotonic()
@@ -85,6 +91,7 @@ class Ledger:
             try:
                 kept = Ledger.read(path)
                 if kept.identity == self.identity:
+                    kept._require_finite()
                     self._arrays, self._peak, self.devices = kept._arrays, kept._peak, kept.devices
             except sealed.Unreadable as reason:  # the next save would replace what hours have computed
                 raise UserError(f"{path} {reason}; make it readable, or remove it") from None
@@ -102,17 +109,30 @@ class Ledger:
         Damaged
         """
         arrays, facts = sealed.decode(sealed.read(path))
+        devices: Any
         devices, peak = facts.get("devices"), facts.get("peak_memory_bytes", 0)  # older files lack the latter
-        words = isinstance(devices, list) and all(isinstance(one, str) for one in devices) and type(peak) is int
-        if not words or not isinstance(facts.get("identity"), dict) or not _are_tables(arrays):
+        named = isinstance(facts.get("identity"), dict) and type(peak) is int and _are_tables(arrays)
+        if not named or not isinstance(devices, list) or not all(isinstance(one, str) for one in devices):
             raise sealed.Damaged("holds no evaluation")
         ledger = cls(identity=facts["identity"], device=None)
-        ledger._arrays, ledger.devices, ledger._peak = arrays, devices, peak
+        ledger._arrays, ledger.devices, ledger._peak, ledger._source = arrays, devices, peak, path
         return ledger
 
+    def _require_finite(self) -> None:
+        """Refuse to build on a file with NaN or Inf: no evaluation keeps such a row, so none of the others is sure."""
+        if bad := finite.faults(self._arrays):
+            raise finite.NumericalError(f"{self._source}: {finite.words(bad)}; remove that file and evaluate anew")
+
     def absorb(self, other: Ledger) -> None:
-        """Take over the rows that another ledger has filled, its arrays, devices and memory."""
+        """Take over the rows that another ledger has filled, its arrays, devices and memory.
+
+        Raises
+        ------
+        NumericalError
+            One of its numbers is NaN or Inf.
+        """
         other._gather()
+        other._require_finite()
         for name in [key.removesuffix("/done") for key in other._arrays if key.endswith("/done")]:
             values = other._arrays.get(f"{name}/values")
             if values is None or values.ndim != 2:  # rows that count as missing

@@ -35,9 +35,9 @@ def load(stream: IO[bytes]) -> dict[str, NDArray[Any]]:
 
 def _arrays(archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
     infos, found = archive.infolist(), {}
-    stream = archive.fp
-    assert stream is not None
-    room = stream.seek(0, 2)
+    if archive.fp is None:
+        raise ValueError("is closed")
+    room = archive.fp.seek(0, 2)
     if len(infos) > _MEMBERS:
         raise ValueError(f"has {len(infos)} arrays")
     for info in infos:

@@ -44,8 +44,8 @@ def log_weight(terms: Terms, temperature: Any = 1.0) -> TensorVariable:
     """
     inside, outside = _latent(terms)
     each = terms.p_x + temperature * inside
-    if each.ndim == 1:
-        return each - temperature * outside
+    if each.ndim == 1:  # nothing is drawn before a class that is not there
+        return each
     return densities.log_sum_exp(terms.latents["y"].log_q + each, axis=1) - temperature * outside
 
 
@@ -78,7 +78,7 @@ def term_names(model: Model) -> tuple[str, ...]:
 def posterior_mean(terms: Terms, name: str) -> TensorVariable:
     """Mean of a variable, averaged over y by q(y|.): (B, D)."""
     mu = terms.latents[name].mu
-    assert mu is not None, name
+    assert mu is not None, name  # noqa: S101  for the type checker: a Gaussian's latent has a mean
     return mu if mu.ndim == 2 else T.sum(T.exp(terms.latents["y"].log_q).dimshuffle(0, 1, "x") * mu, axis=1)
 
 
@@ -134,5 +134,5 @@ def sampled_log_weight(
     cumulative = T.cumsum(T.exp(log_q_y), axis=1)  # (B, K); ends a rounding error from 1
     threshold = uniform * cumulative[:, -1]  # so that no rounding chooses a class that q excludes
     chosen = T.sum(T.lt(cumulative, threshold.dimshuffle(0, "x")), axis=1)  # (B,), below K
-    y = T.eq(T.arange(model.classes).dimshuffle("x", 0), chosen.dimshuffle(0, "x"))
+    y = T.eq(T.arange(model.classes), chosen.dimshuffle(0, "x"))
     return log_weight(model.terms(x, noise, statistics, y=T.cast(y, x.dtype)))

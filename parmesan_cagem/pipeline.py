@@ -25,11 +25,11 @@ def main(dataset: str, argv: Sequence[str] | None = None, prog: str = "run") -> 
     Returns
     -------
     int
-        0; 2 for a user's mistake; 3 for NaN or Inf; 130 and 143 for SIGINT and SIGTERM.
+        0; 2 for a user's mistake; 3 for NaN or Inf; 130, 143 and 129 for SIGINT, SIGTERM and SIGHUP.
     """
     make_terminal_patient()
     try:
-        with Signals() as signals:
+        with Signals(prog) as signals:
             experiment, job = arguments.parse(sys.argv[1:] if argv is None else argv, dataset, prog)
             run(experiment, job, signals)
     except (UserError, Stopped) as error:
@@ -61,6 +61,8 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
     engines.check(e.engine)
     if job.require_gpu:
         engines.require_gpu(e.engine)
+    if e.devices > 1:
+        engines.get(e.engine, e.devices, e.precision)  # are there as many? Before anything is written
     settings = e.to_dict()
     if job.resume:
         opened = RunFolder.open(job.folder, settings, MAY_CHANGE, LATER)

@@ -165,7 +165,8 @@ def _run(entry: Entry, before: str, deadline: float, grace: float, environment: 
 @contextlib.contextmanager
 def _child(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does not outlive us: whatever happens here, it is gone in the end, and could save itself first."""
-    process = subprocess.Popen(command, env=None if environment is None else dict(environment))
+    told = None if environment is None else dict(environment)
+    process = subprocess.Popen(command, env=told)  # noqa: S603  this interpreter and one of SCRIPTS, no shell
     try:
         yield process
     except BaseException:  # the queue is interrupted: the run may still save itself

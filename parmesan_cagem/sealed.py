@@ -71,6 +71,8 @@ def read(path: Path) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if not found.startswith(_MAGIC):
                 raise Damaged("is not a checkpoint of parmesan_cagem")
+            if size < _SEAL_BYTES:
+                raise Damaged(f"is cut short: {size} bytes")
             version, length = (_word(line) for line in [*found.split(b"\n"), b"", b""][1:3])
             if version != str(FORMAT):
                 raise Damaged(f"has format version {version!a}, this program reads version {FORMAT}")

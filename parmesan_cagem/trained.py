@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parmesan_cagem import checkpoint, sealed
+from parmesan_cagem import checkpoint, finite, sealed
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 
@@ -56,11 +56,18 @@ def load(folder: Path) -> Trained:
     ------
     UserError
         There is no sound checkpoint, or it belongs to another version of the model.
+    NumericalError
+        Its weights or running averages are not finite.
     """
     from parmesan_cagem import models
 
     folder = Path(folder)
     saved, weights = _read(folder)
+    if bad := finite.faults(weights):  # sealed and sound: some program saved them so
+        raise finite.NumericalError(
+            f"{saved.path}: {finite.words(bad)}; such weights have no results: put {checkpoint.PREVIOUS} in its place, "
+            f"or train again under another --name"
+        )
     experiment = Experiment.from_dict(saved.attributes["config"])
     model = models.build(experiment, len(saved.arrays[_PIXELS]))
     restore(model, weights, saved.path)
@@ -80,7 +87,7 @@ def identify(folder: Path) -> str:
 
 @functools.cache
 def _data_of(folder: Path) -> str:
-    return str(checkpoint.load(folder).attributes["data_sha256"])
+    return str(checkpoint.load(folder).attributes.get("data_sha256"))
 
 
 def check_data_of(folder: Path, data_sha256: str) -> None:
@@ -98,7 +105,13 @@ def _read(folder: Path) -> tuple[checkpoint.Checkpoint, dict[str, np.ndarray]]:
     """The newest sound checkpoint, and its weights by name."""
     saved = checkpoint.load(folder)
     weights = {k.removeprefix(_WEIGHTS): v for k, v in saved.arrays.items() if k.startswith(_WEIGHTS)}
-    if np.ndim(saved.arrays.get(_PIXELS)) != 1 or not checkpoint.describes_run(saved.attributes):
+    pixels = saved.arrays.get(_PIXELS)
+    if (
+        pixels is None
+        or pixels.ndim != 1
+        or "config" not in saved.attributes
+        or not checkpoint.describes_run(saved.attributes, False)
+    ):
         raise UserError(f"{saved.path}: holds no weights of a run; name a folder that run_mnist.py or the like wrote")
     return saved, weights
 
@@ -130,6 +143,8 @@ def check_data(trained: Trained, data_sha256: str, labelled_sha256: str | None) 
     UserError
     """
     facts = trained.facts
+    if not checkpoint.describes_run(facts) or "labelled_sha256" not in facts:
+        raise UserError(f"{trained.folder}: its checkpoint lacks what a record says of a run; train it again")
     if (facts["data_sha256"], facts["labelled_sha256"]) != (data_sha256, labelled_sha256):
         what = "another copy of the data" if facts["data_sha256"] != data_sha256 else "other labelled images"
         raise UserError(f"{trained.folder}: was trained on {what} than these; name the former ones with --data-dir")

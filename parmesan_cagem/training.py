@@ -7,18 +7,20 @@ import datetime
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parmesan_cagem import checkpoint, epoch_log, files, provenance, schedules, training_step
+from parmesan_cagem import checkpoint, epoch_log, finite, provenance, schedules, training_step
 from parmesan_cagem.batches import epoch_inputs, step_size
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.finite import NumericalError
+from parmesan_cagem.guard import Guard
 from parmesan_cagem.models.networks import Model
 from parmesan_cagem.monitor import compile_monitor
 from parmesan_cagem.partition import Partition, lineage
@@ -29,10 +31,6 @@ from parmesan_cagem.signals import Signals, Stopped
 BLOCK = 10  # steps between two looks at signals, NaNs and the progress bar; more where they are quick
 BLOCK_SECONDS = 1.0  # what a block should take at most
 POSITION = ("epoch", "step", "seconds", "epoch_seconds", "started", "peak_memory_bytes")  # a checkpoint's plain values
-
-
-class NumericalError(FloatingPointError):
-    """NaN or Inf in the bound or a gradient: training cannot go on; the last checkpoint is intact."""
 
 
 @dataclass
@@ -105,6 +103,7 @@ class Trainer:
             e.label_weights(len(partition.unlabelled), max(len(labelled), 1)),
             labels[labelled],
         )
+        self._guard = Guard(folder.path, partition, list(self.step.outputs))
         self._sizes = {name: model.classes if v.ndim else 1 for name, v in self.step.outputs.items()}
         self._run_block = engine.steps(
             self.step.inputs, list(self.step.outputs.values()), self.step.updates.items(), "train"
@@ -126,6 +125,8 @@ class Trainer:
         ------
         UserError
             The checkpoint is damaged, of another run, or of other data; or a finished run lacks it.
+        NumericalError
+            It holds NaN or Inf.
         """
         if not checkpoint.exists(self.folder.path):
             if self.folder.record_path.exists():  # a finished run, carried here without its weights
@@ -165,6 +166,11 @@ class Trainer:
         if facts["epoch"] + (facts["step"] > 0) > self.e.epochs:
             done = f"{facts['epoch']} epochs and {facts['step']} steps"
             raise UserError(f"--epochs {self.e.epochs}: {saved.path} has {done} already; give at least as many epochs")
+        if bad := finite.faults(saved.arrays):  # sealed and sound, but no state that this program saves
+            raise NumericalError(
+                f"--resume: {saved.path}: {finite.words(bad)}; put {checkpoint.PREVIOUS} in its place, or train again "
+                f"under another --name"
+            )
         for name, variable in self.step.state.items():
             if name in shapes:
                 variable.set_value(saved.arrays[name])
@@ -174,9 +180,16 @@ class Trainer:
         return (*saved.warnings, *notes)
 
     def save(self) -> None:
-        """Write a checkpoint of exactly this moment: whoever restores it continues bit for bit."""
-        self._run_block.pull()
-        arrays = {name: variable.get_value(borrow=True) for name, variable in self.step.state.items()}
+        """Write a checkpoint of exactly this moment: whoever restores it continues bit for bit.
+
+        Raises
+        ------
+        NumericalError
+            The state is not finite: the checkpoint that is there is better.
+        """
+        arrays = self._state()
+        if bad := finite.faults(arrays):
+            self._guard.fail({"epoch": self.position.epoch + 1, "step": self.position.step, "state": bad}, bad)
         arrays["log/sums"] = self._sums()
         arrays["labels/indices"] = self.partition.labelled
         self.position.peak_memory_bytes = self.peak_memory_bytes()
@@ -191,9 +204,9 @@ class Trainer:
         Raises
         ------
         Stopped
-            On SIGINT or SIGTERM, after saving.
+            On a signal, after saving.
         NumericalError
-            NaN or Inf; the terms and norms are in ``failure.json`` of the run folder.
+            NaN or Inf in a term, a norm or the state; ``failure.json`` of the run folder tells which.
         """
         self._log_provenance()
         total = self.e.epochs * self.steps_per_epoch
@@ -211,7 +224,8 @@ class Trainer:
         for inputs in self._blocks():
             clock = time.monotonic()
             values = self._run_block(*inputs)
-            self._guard(inputs, values)
+            self._guard.outputs(p.epoch, p.step, inputs, values)
+            self._guard.state(p.epoch, p.step, inputs, values, self._state())
             for per_step in epoch_log.flat(values):
                 p.sums = self._sums() + per_step
             p.step += len(inputs[0])
@@ -252,33 +266,10 @@ class Trainer:
             yield [sequence[start:stop] for sequence in sequences]
             start = stop
 
-    def _guard(self, inputs: list[np.ndarray], values: list[np.ndarray]) -> None:
-        bad = ~np.isfinite(epoch_log.flat(values)).all(axis=1)
-        if not bad.any():
-            return
-        i = int(np.flatnonzero(bad)[0])
-        step = self.position.step + i
-        outputs = {name: value[i] for name, value in zip(self.step.outputs, values, strict=True)}
-        report = {
-            "epoch": self.position.epoch + 1,
-            "step": step,
-            "batch": self.partition.unlabelled[inputs[0][i]].tolist(),
-            "outputs": outputs,
-        }
-        if len(self.partition.labelled):
-            report["labelled_batch"] = self.partition.labelled[inputs[1][i]].tolist()
-        self._fail(report, [name for name, value in outputs.items() if not np.isfinite(value).all()])
-
-    def _fail(self, report: dict[str, Any], names: list[str]) -> NoReturn:
-        """Write failure.json (numbers as words: JSON has none for NaN) and stop."""
-        report["outputs"] = {name: np.char.mod("%g", value).tolist() for name, value in report["outputs"].items()}
-        path = self.folder.path / "failure.json"
-        files.write_json(path, report)
-        where = f"epoch {report['epoch']}, " + (f"step {report['step']}" if "step" in report else report["images"])
-        raise NumericalError(
-            f"{where}: not finite: {', '.join(names)}; terms, norms and batch are in {path}; the last checkpoint is "
-            f"intact, but --resume would fail here again: lower --learning-rate or change --seed under another --name"
-        )
+    def _state(self) -> dict[str, np.ndarray]:
+        """All that a step changes, by name, as it is now."""
+        self._run_block.pull()
+        return {name: variable.get_value(borrow=True) for name, variable in self.step.state.items()}
 
     def _entry(self) -> dict[str, Any]:
         """One line of the log: means over the epoch's steps, and the monitor's values after it."""
@@ -292,13 +283,13 @@ class Trainer:
         }
         entry.update(self._means())
         for name, (images, labels) in self._watched.items():
-            assert self._monitor is not None
+            assert self._monitor is not None  # noqa: S101  for the type checker: compiled if anything is watched
             values = self._monitor(images, labels, p.epoch)
             if not e.labels:  # clusters are not classes: no cross-entropy
                 values = {k: v for k, v in values.items() if k not in ("H_q", "H_p")}
             bad = [term for term, value in values.items() if not np.isfinite(value)]
             if bad:
-                self._fail({"epoch": p.epoch + 1, "images": name, "outputs": values}, bad)
+                self._guard.fail({"epoch": p.epoch + 1, "images": name, "outputs": values}, bad)
             entry[name] = values
         return entry
 

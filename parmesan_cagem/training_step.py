@@ -121,10 +121,18 @@ def _noise(
 def _binary_batch(
     images: np.ndarray, batch: TensorVariable, e: Experiment, streams: NamedStreams, name: str, size: int
 ) -> TensorVariable:
-    """Gather rows of the data set and binarise them with fresh draws: (size, D), floatX in {0, 1}."""
+    """Gather rows of the data set and binarise them with fresh draws: (size, D), floatX in {0, 1}.
+
+    Of images that are floats, a pixel that is no probability is NaN here, and the bound with it: compared with a draw,
+    NaN would be a 0 and Inf a 1, and nobody would know. (Bytes cannot hold either.)
+    """
     stored = theano.shared(images, name=f"images/{name}")
     probability = T.cast(stored[batch], theano.config.floatX) / e.pixel_scale
-    return T.cast(T.lt(streams.uniform(name, (size, images.shape[1])), probability), theano.config.floatX)
+    binary = T.cast(T.lt(streams.uniform(name, (size, images.shape[1])), probability), theano.config.floatX)
+    if images.dtype.kind != "f":
+        return binary
+    sound = T.and_(T.ge(probability, 0), T.le(probability, 1))  # written so that NaN fails too
+    return T.switch(sound, binary, np.array(np.nan, theano.config.floatX))
 
 
 def _clipped(

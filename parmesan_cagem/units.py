@@ -135,8 +135,8 @@ def _encoder(model: Model, engine: Engine) -> Callable[..., Arrays]:
     x, eps = T.matrix("x"), [T.matrix(f"eps_{v.name}") for v in model.variables]
     terms = model.terms(x, eps, RunningStatistics())
     top = terms.latents[model.variables[-1].name]
-    assert top.mu is not None
-    assert top.log_sigma is not None
+    assert top.mu is not None  # noqa: S101  for the type checker: the top is Gaussian
+    assert top.log_sigma is not None  # noqa: S101  for the type checker: likewise
     q_y = T.exp(terms.latents["y"].log_q) if "y" in terms.latents else T.ones_like(x[:, :1])
     outputs = [q_y, *(v if v.ndim == 3 else v.dimshuffle(0, "x", 1) for v in (top.mu, top.log_sigma))]
     function = engine.function([x, *eps], outputs, "q of the top variable")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from small_runs import Counting, called, digits, train, without_times
 
-from parmesan_cagem import checkpoint, records
+from parmesan_cagem import checkpoint, recording, records
+from parmesan_cagem.signals import Stopped
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,29 @@ def test_another_protocol_keeps_the_former_record(run):
     training = ("started", "train_seconds", "versions", "git", "engine", "device", "epochs", "steps", "label_weight")
     assert {k: after[k] for k in training} == {k: before[k] for k in training}
     assert json.loads((run / "config.json").read_text()) == before["config"]  # still that of the training
+
+
+def test_killed_before_its_record_it_keeps_the_former_one_once(run, monkeypatch):
+    before = (run / "record.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", dying)
+        assert called("cagem", "evaluate", run, "--iw-samples", "20", "--no-progress")[0] == 143
+    assert (run / "record.json").read_bytes() == before
+    assert called("cagem", "evaluate", run, "--iw-samples", "20", "--no-progress")[0] == 0
+    assert [path.name for path in run.glob("record.former-*")] == ["record.former-1.json"]
+    assert (run / "record.former-1.json").read_bytes() == before
+
+
+def test_where_a_record_is_the_samples_are(trained_only, tmp_path, monkeypatch):
+    run = shutil.copytree(trained_only, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "save_grid", dying)
+        assert called("cagem", "evaluate", run, "--no-progress")[0] == 143
+    assert not (run / "record.json").exists()  # else the queue would take the run for finished
+
+
+def dying(*_):
+    raise Stopped(15)
 
 
 def test_no_record_is_ever_lost(run):

@@ -112,6 +112,22 @@ def test_two_newest_are_kept(tmp_path):
     assert step(tmp_path / "run") == 2
 
 
+def test_the_files_have_the_names_that_other_runs_and_readme_know(tmp_path):
+    folder = tmp_path / "results" / "run"  # neither is there yet
+    for number in (1, 2):
+        assert save(folder, number) == folder / "checkpoint.h5"
+    assert names(folder) == ["checkpoint.h5", "checkpoint.previous.h5"]
+    seal = b"parmesan_cagem checkpoint\nformat 1\nbytes "  # what makes yesterday's files readable tomorrow
+    assert (folder / "checkpoint.h5").read_bytes().startswith(seal)
+
+
+@pytest.mark.parametrize("dtype", ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"])
+def test_every_dtype_that_the_format_holds(dtype):
+    array = np.array([0, 1, 3]).astype(dtype)
+    arrays, _ = sealed.decode(sealed.encode({"a/b": array}, {}))
+    assert_equal(arrays, {"a/b": array})
+
+
 def test_exists(tmp_path):
     assert not checkpoint.exists(tmp_path / "nowhere")
     assert not checkpoint.exists(tmp_path)

@@ -136,6 +136,22 @@ def test_shapes_and_precision(name, inputs, fixed, shape, dtype):
     assert result.dtype == dtype  # a constant of the other precision would show
 
 
+def test_the_class_axis_is_the_last_one():
+    """(B, K, D), where the last axis is not the second one."""
+    a, b, c, d = np.random.default_rng(1).normal(size=(4, 2, 3, 5))
+    x = (a > 0).astype(float)
+    kl = d - b + (np.exp(2 * b) + (a - c) ** 2) / (2 * np.exp(2 * d)) - 0.5
+    expected = [
+        ("log_normal", (a, b, c), stats.norm.logpdf(a, b, np.exp(c)).sum(axis=2)),
+        ("log_standard_normal", (a,), stats.norm.logpdf(a).sum(axis=2)),
+        ("log_bernoulli", (x, b), stats.bernoulli.logpmf(x.astype(int), special.expit(b)).sum(axis=2)),
+        ("log_softmax", (a,), special.log_softmax(a, axis=2)),
+        ("kl_normal", (a, b, c, d), kl.sum(axis=2)),
+    ]
+    for name, values, value in expected:
+        assert evaluate(name, *values) == pytest.approx(value, rel=1e-12), name
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_terms_broadcast_over_the_class_axis(dtype):
     with toy.precision(dtype):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parmesan_cagem import checkpoint, packing
+from parmesan_cagem import bfloat16, checkpoint, packing, unpacking
 from parmesan_cagem.config import experiment
 from parmesan_cagem.errors import UserError
 
@@ -41,7 +41,7 @@ def make_run(folder, epoch=3, finished=False, size=(7, 5), seed=0, **changes):
 
 def round_trip(run, tmp_path, **options):
     packed = packing.pack([run], tmp_path / "pack", **options)
-    return packed, packing.unpack(packed.parts, tmp_path / "new"), tmp_path / "new" / run.name
+    return packed, unpacking.unpack(packed.parts, tmp_path / "new"), tmp_path / "new" / run.name
 
 
 def test_an_unfinished_run_comes_back_with_exact_weights_and_rounded_moments_that_say_so(tmp_path):
@@ -116,12 +116,12 @@ def test_a_run_that_is_as_far_still_takes_the_packs_part_of_an_evaluation(tmp_pa
     packed = packing.pack([run], tmp_path / "pack")
     for path in run.glob("evaluation.*"):
         path.unlink()
-    lines = packing.unpack(packed.parts, tmp_path / "runs")
+    lines = unpacking.unpack(packed.parts, tmp_path / "runs")
     assert lines == ["a: kept as it is, with the pack's part of an evaluation"]
     assert (run / name).read_bytes() == PICTURE
     assert [path.name for path in run.glob("evaluation.*")] == [name]
     (run / name).write_bytes(b"another")
-    packing.unpack(packed.parts, tmp_path / "runs")
+    unpacking.unpack(packed.parts, tmp_path / "runs")
     assert (run / name).read_bytes() == b"another"
 
 
@@ -131,7 +131,7 @@ def test_records_only_and_what_finds_no_room_is_named(tmp_path):
     packed = packing.pack([done, going], tmp_path / "pack", part_mib=0.1, parts=3)
     (line,) = packed.left_out
     assert line.startswith("done: its checkpoint (0.2 MiB)")  # the run that goes on comes first
-    assert packing.unpack(packed.parts, tmp_path / "new") == [
+    assert unpacking.unpack(packed.parts, tmp_path / "new") == [
         "done: finished, without weights",
         "going: goes on after epoch 3, step 2",
     ]
@@ -167,7 +167,7 @@ def test_damage_is_noticed_before_anything_is_written(tmp_path, damage):
         other = make_run(tmp_path / "runs" / "b", size=(200, 200), seed=2)
         parts[1] = packing.pack([other], tmp_path / "other", part_mib=0.1, parts=9).parts[1]
     with pytest.raises(UserError, match=r"damaged|is missing|different packs") as raised:
-        packing.unpack(parts, tmp_path / "new")
+        unpacking.unpack(parts, tmp_path / "new")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "new").exists()
 
@@ -178,10 +178,10 @@ def test_a_run_is_replaced_by_one_that_has_come_further_and_by_no_other(tmp_path
     other = packing.pack([make_run(tmp_path / "3" / "a", epoch=7, wide=31)], tmp_path / "other").parts
     new = tmp_path / "new"
     for parts, epoch in ((early, 3), (late, 5), (early, 5)):
-        packing.unpack(parts, new)
+        unpacking.unpack(parts, new)
         assert checkpoint.load(new / "a").attributes["epoch"] == epoch
     with pytest.raises(UserError, match="another run has this name"):
-        packing.unpack(other, new)
+        unpacking.unpack(other, new)
 
 
 def test_no_run_and_no_room_are_one_line(tmp_path):
@@ -195,14 +195,14 @@ def test_no_run_and_no_room_are_one_line(tmp_path):
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
 def test_bfloat16_is_the_nearest_and_stays_finite(values):
     exact = np.float32(values)
-    near = packing.from_bfloat16(packing.to_bfloat16(exact))
+    near = bfloat16.exact(bfloat16.rounded(exact))
     assert np.isfinite(near).all()
     assert (np.signbit(near) == np.signbit(exact)).all()
     normal = np.abs(exact) >= np.finfo("float32").tiny
     below_largest = np.abs(exact) <= 3.38e38
     far = np.abs(near - exact) > np.abs(exact.astype("float64")) * 2.0**-8
     assert not (far & normal & below_largest).any()
-    assert np.array_equal(packing.from_bfloat16(packing.to_bfloat16(near)), near)
+    assert np.array_equal(bfloat16.exact(bfloat16.rounded(near)), near)
 
 
 def test_full_width_fits_four_files_of_fifteen_mib(tmp_path):

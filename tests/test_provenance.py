@@ -54,7 +54,7 @@ def test_versions_are_the_installed_ones():
     assert told["hdf5"] == h5py.version.hdf5_version
     assert told["theano-pymc"] == "1.1.2"
     assert told["lasagne"] == "0.1"
-    for name in ("g++", "blas", "platform", "cpu", "scipy", "scipy-openblas32", "parmesan-cagem", "pooch", "tqdm"):
+    for name in ("g++", "blas", "platform", "cpu", "scipy", "scipy-openblas32", "parmesan-cagem", "requests", "tqdm"):
         assert told[name], name
     assert all(isinstance(version, str) and "\n" not in version for version in told.values())
 
@@ -102,6 +102,25 @@ def test_no_paths_and_no_host_name(monkeypatch):
 def test_theano_flags_without_folders(monkeypatch, flags, told):
     monkeypatch.setenv("THEANO_FLAGS", flags)
     assert provenance.versions()["theano flags"] == told
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, "one a core"),
+        ({"OPENBLAS_NUM_THREADS": "2", "XLA_FLAGS": ""}, "OPENBLAS_NUM_THREADS=2"),
+        (
+            {"OMP_NUM_THREADS": "4", "XLA_FLAGS": " --xla_dump_to=/home/me/d --xla_x=2"},
+            "OMP_NUM_THREADS=4 XLA_FLAGS= --xla_dump_to=d --xla_x=2",
+        ),
+    ],
+)
+def test_threads_that_the_environment_sets_are_told(monkeypatch, environment, told):
+    for name in provenance.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert provenance.versions()["threads"] == told
 
 
 @pytest.mark.parametrize(

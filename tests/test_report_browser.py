@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from hostile import FOLDERS, results
 from html_pages import SVG, plane, write_runs
 from PIL import Image
 
@@ -292,3 +293,30 @@ def test_printed_it_holds_every_run(watched):
     page.emulate_media(media="print")
     assert page.locator("section.run:visible").count() == 3
     assert page.pdf().startswith(b"%PDF")
+
+
+def test_results_of_strangers_do_not_run(browser, tmp_path):
+    """Every text of records, settings, captions and published numbers an attack, and the runs' folders named so too."""
+    runs, figures, published = results(tmp_path)
+    content, _ = build.build(runs, figures, None, published)
+    path = tmp_path / "hostile.html"
+    path.write_bytes(content)
+    context = browser.new_context(viewport=DESKTOP)
+    page, trouble, requests = context.new_page(), [], []
+    for event in ("console", "pageerror", "dialog", "popup", "download", "framenavigated"):
+        page.on(event, lambda found, event=event: trouble.append((event, str(found))))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(path.as_uri())
+    links = page.locator("#runs table.runs a")
+    assert links.count() == len(FOLDERS)
+    for index in range(links.count()):
+        links.nth(index).click()
+        for summary in page.locator("section.run:target summary").all():
+            summary.click()
+    page.wait_for_timeout(500)
+    assert page.evaluate("[window.evil, document.scripts.length, frames.length]") == [None, 1, 0]
+    assert [found for found in trouble if found[0] != "framenavigated"] == []
+    assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
+    assert page.evaluate("[...document.querySelectorAll('a')].every(a => a.protocol === 'file:')")
+    assert "<script>window.evil=1</script>" in page.locator("#tables").inner_text()
+    context.close()

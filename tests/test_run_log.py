@@ -105,8 +105,8 @@ def test_truncate_cuts_what_came_after_the_checkpoint(run):
     assert run.log_size() == size
     assert run.read_log() == [{"epoch": 1}]
     run.truncate_log(size)
-    run.append_log({"epoch": 2.5})
-    assert run.read_log() == [{"epoch": 1}, {"epoch": 2.5}]
+    run.append_log({"epoch": 3, "F": -2.5})
+    assert run.read_log() == [{"epoch": 1}, {"epoch": 3, "F": -2.5}]
     run.truncate_log(0)
     assert run.read_log() == []
 

@@ -216,6 +216,16 @@ def test_a_second_owner_is_told_the_first_ones_pid_and_host(path, run):
     assert f"in use by PID {os.getpid()} on host {socket.gethostname()}" in one_line(error)
 
 
+def test_what_a_killed_owner_left_is_swept_when_the_run_is_opened(path):
+    RunFolder.create(path, CONFIG).close()
+    for name in ("checkpoint.previous.h5", "samples.png", "config.json"):
+        files.temporary_name(path / name).write_bytes(b"half")
+    (path / ".mine.tmp").write_bytes(b"of somebody else")
+    with files.temporary(path / "evaluation.shard-1-of-2.h5") as (_, living):
+        RunFolder.open(path, CONFIG, MAY_CHANGE).close()
+        assert names(path) == sorted([".mine.tmp", living.name, "config.json", "lock"])
+
+
 def test_the_label_of_a_former_owner_is_replaced_whole(path):
     path.mkdir(parents=True)
     (path / "lock").write_text("PID 123456789 on host " + "x" * 60 + "\n")

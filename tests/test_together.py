@@ -6,7 +6,7 @@ import os
 import pytest
 from test_packing import make_run
 
-from parmesan_cagem import files, packing, sealed
+from parmesan_cagem import files, packing, sealed, unpacking
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.ledger import Ledger
 
@@ -74,9 +74,9 @@ def test_an_unpack_that_fails_leaves_the_run_and_can_be_repeated(tmp_path, monke
     with monkeypatch.context() as patch:
         failing_at(patch, "replace", number)
         with pytest.raises(UserError):
-            packing.unpack(parts, tmp_path / "here")
+            unpacking.unpack(parts, tmp_path / "here")
     assert contents(folder) == older
-    assert packing.unpack(parts, tmp_path / "here") == ["run: goes on after epoch 3, step 2"]
+    assert unpacking.unpack(parts, tmp_path / "here") == ["run: goes on after epoch 3, step 2"]
 
 
 def test_a_pack_that_fails_leaves_the_former_one(tmp_path, monkeypatch):

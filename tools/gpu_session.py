@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from benchmarks import device_report  # noqa: E402
-from parmesan_cagem import files, packing, run_queue  # noqa: E402
+from parmesan_cagem import files, packing, run_queue, unpacking  # noqa: E402
 from parmesan_cagem.errors import UserError  # noqa: E402
 
 PLATFORMS = {"gpu": "cuda", "cpu": "cpu"}
@@ -161,7 +161,7 @@ def unpack(session: Session, folder: Path) -> None:
     parts = sorted(folder.glob("runs.pack-*"))
     if not parts and session.args.stage == "unpack":
         raise UserError(f"--carried {folder}: no runs.pack-* there")
-    for line in packing.unpack(parts, session.args.runs) if parts else []:
+    for line in unpacking.unpack(parts, session.args.runs) if parts else []:
         say(f"unpacked {line}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parmesan_cagem import checkpoint, files, packing, records, view_cache
+from parmesan_cagem import checkpoint, files, packing, records, unpacking, view_cache
 from parmesan_cagem.config import MAY_CHANGE
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.ledger import Ledger
@@ -152,7 +152,7 @@ def _carried(folder: Path, older: bool = True) -> None:
 
 
 def _unpack(folder: Path) -> None:
-    packing.unpack(sorted((folder / "pack").iterdir()), folder / "new")
+    unpacking.unpack(sorted((folder / "pack").iterdir()), folder / "new")
 
 
 def storage() -> Iterator[Scenario]:

@@ -12,6 +12,7 @@ log, F_k, every number of the record.
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import random
 import shutil
@@ -33,8 +34,8 @@ SHARES = {"tables": 0.14, "omniglot": 0.08, "mnist": 0.08, "slow": 0.02}
 def lives(times: int, scratch: Path, data: Path) -> Iterator[Life]:
     """The victims one after the other, the quick ones last: a job that ends early then has something to do."""
     runs = [
-        kill_run.Run(kill_run.smoke("c", 24, 1), scratch / "c"),
-        kill_run.Run(kill_run.smoke("xla", 60, 3), scratch / "xla"),
+        kill_run.Run(kill_run.smoke("c", 24, 1, "--model", "vae", "--layers", "1"), scratch / "c"),
+        kill_run.Run(kill_run.smoke("xla", 60, 3, "--labels", "20"), scratch / "xla"),
     ]
     slow = kill_run.Run(kill_run.slow("xla", max(1, round(times * SHARES["slow"]))), scratch / "slow")
     yield runs[0].life
@@ -46,10 +47,18 @@ def lives(times: int, scratch: Path, data: Path) -> Iterator[Life]:
         kill_files.mnist_download(scratch / "mnist", data / "mnist"),
     ]
     for victim, share in zip(quick, ("tables", "omniglot", "mnist"), strict=True):
-        for _ in range(max(1, round(times * SHARES[share] / 2))):  # two kills a life on average
-            yield victim.life
+        yield functools.partial(_several, victim, round(times * SHARES[share]))
     while True:
         yield from (run.life for run in runs)
+
+
+def _several(victim: kill_files.Victim, kills: int, rng: random.Random) -> Iterator[Hit]:
+    """Lives in one folder, one after the other, until there were so many kills."""
+    left = max(1, kills)
+    while left > 0:
+        for hit in victim.life(rng):
+            left -= 1
+            yield hit
 
 
 class Campaign:
@@ -72,11 +81,11 @@ class Campaign:
     def work(self, queue: Iterator[Life]) -> None:
         """Live one life after the other."""
         while True:
-            with self._lock:
-                if self._found.injected >= self._times or self._found.losses:
-                    return
-                life, seed = next(queue), self._random.getrandbits(64)
             try:
+                with self._lock:
+                    if self._found.injected >= self._times or self._found.losses:
+                        return
+                    life, seed = next(queue), self._random.getrandbits(64)
                 for hit in life(random.Random(seed)):
                     self._count(hit)
             except Broken as broken:

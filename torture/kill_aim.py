@@ -134,6 +134,6 @@ class Strike:
 
 
 def strays(folder: Path) -> set[str]:
-    """Names of the temporary files in a folder: what dead writers left, this package's or pooch's."""
+    """Names of the temporary files in a folder: what dead writers left."""
     patterns = (".*.tmp", "tmp????????")
     return {name for name in os.listdir(folder) if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}

@@ -75,7 +75,7 @@ class Victim:
         Broken
         """
         self._clear()
-        before = set(os.listdir(self.folder))
+        before = self._inodes()
         for _ in range(rng.randint(1, 3)):
             aim = self._aims(rng)
             try:
@@ -85,7 +85,7 @@ class Victim:
             except (Broken, TimeoutError) as broken:
                 raise Broken(f"{self.name}: aimed at {aim.what}: {broken}") from broken
             if strike.killed:
-                now = set(os.listdir(self.folder))
+                now = self._inodes()
                 yield Hit(f"{self.name}: {self._phase(before, now)}", aim.what)
                 before = now
         self._log.unlink(missing_ok=True)
@@ -97,10 +97,15 @@ class Victim:
         except Broken as broken:
             raise Broken(f"{self.name}: after kills: {broken}") from broken
 
-    def _phase(self, before: set[str], now: set[str]) -> str:
-        if any(name.endswith(".tmp") or name.startswith("tmp") for name in now - before):
-            return "a file half written"
-        return "between files, or all there" if now - before else "before the first file, or between old ones"
+    def _inodes(self) -> dict[str, int]:
+        return {entry.name: entry.inode() for entry in os.scandir(self.folder)}
+
+    def _phase(self, before: dict[str, int], now: dict[str, int]) -> str:
+        """By what it has written: a file that was replaced has another inode."""
+        written = {name for name in now if now[name] != before.get(name)}
+        if written & strays(self.folder):
+            return "in the midst of a file"
+        return "after a whole file" if written else "before the first file"
 
 
 def omniglot_cache(scratch: Path) -> Victim:
@@ -187,6 +192,7 @@ def mnist_download(scratch: Path, source: Path) -> Victim:
 def tables(scratch: Path, runs: Path) -> Victim:
     """``cagem tables`` over those of another set of records: each file is an old one or a new one."""
     folder, kept = scratch / "tables", sorted(runs.glob("*/record.json"))
+    scratch.mkdir(parents=True, exist_ok=True)
     sets = (kept, kept[: len(kept) // 2])  # of all records, and the former ones of half of them
 
     def words(number: int, out: Path) -> list[str]:

@@ -87,19 +87,19 @@ class Kind:
         return self.start(self.words(stage, parent), parent / "log.txt", XDG_CACHE_HOME=str(cache))
 
 
-def smoke(engine: str, epochs: int, every: int) -> Kind:
+def smoke(engine: str, epochs: int, every: int, *model: str) -> Kind:
     """A smoke run as a user starts it, on real images."""
-    train = [str(ROOT / "run_mnist.py"), "--preset", "smoke", "--labels", "20", "--engine", engine]
+    train = [str(ROOT / "run_mnist.py"), "--preset", "smoke", *model, "--engine", engine]
     train += ["--epochs", str(epochs), "--checkpoint-every", str(every), "--train-images", "1000"]
     evaluate = ("-m", "parmesan_cagem", "evaluate", "--iw-samples", "20", "--eval-images", "60")
-    name = f"engine {engine}, a checkpoint every {every}"
+    name = f"engine {engine}, {' '.join(model)}, a checkpoint every {every}"
     return Kind(name, tuple(train), evaluate, epochs, every, (in_training, in_evaluation))
 
 
 def slow(engine: str, kills: int) -> Kind:
     """A run whose second evaluation takes minutes, so that it is saved on its way: every `SAVE_SECONDS`."""
-    one = smoke(engine, 2, 1)
-    evaluate = ("-m", "parmesan_cagem", "evaluate", "--iw-samples", "500", "--eval-images", "0")
+    one = smoke(engine, 2, 1, "--labels", "20")
+    evaluate = ("-m", "parmesan_cagem", "evaluate", "--iw-samples", "200", "--eval-images", "0")
     return Kind(
         "a long evaluation", one.train, evaluate, 2, 1, (lambda _: [], functools.partial(_beyond_a_save, kills))
     )

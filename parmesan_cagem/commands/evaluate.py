@@ -58,6 +58,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         e = dataclasses.replace(model.experiment, **given)
         how = {name: getattr(args, name, getattr(e, name)) for name in ("engine", "precision")}
         engines.check(how["engine"])
+        if hasattr(args, "precision"):
+            engines.check_precision(how["engine"], args.precision)
         if args.require_gpu:
             engines.require_gpu(how["engine"])
         data = load(e.dataset, args.data_dir, args.unverified_data)

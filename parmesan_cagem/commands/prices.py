@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parmesan_cagem import arguments, engines, records
-from parmesan_cagem.config import MOST_DRAWS, Experiment
+from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.options import MOST
 from parmesan_cagem.signals import Signals
 
 if TYPE_CHECKING:  # Theano takes seconds to import
@@ -52,8 +53,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         one-layer model is no match.
     """
     for flag, value, least in (("--outer", args.outer, 1), ("--inner", args.inner, 2)):
-        if not least <= value <= MOST_DRAWS:
-            raise UserError(f"{flag} {value}: must be at least {least}, and at most {MOST_DRAWS}")
+        if not least <= value <= MOST:
+            raise UserError(f"{flag} {value}: must be at least {least}, and at most {MOST}")
     record, e = _record(args.run)
     beside = None
     if args.one_layer is not None:
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
 
     how = {name: getattr(args, name, record["eval"][name]) for name in ("engine", "precision")}
     engines.check(how["engine"])
+    if hasattr(args, "precision"):
+        engines.check_precision(how["engine"], args.precision)
     with RunFolder(args.run) as folder:
         data = load(e.dataset, args.data_dir, args.unverified_data)
         engine = engines.get(how["engine"], 1, how["precision"])

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from parmesan_cagem import arguments, engines, files, records
-from parmesan_cagem.config import LATER, MAY_CHANGE, MOST_DRAWS, MOST_IMAGES
+from parmesan_cagem.config import LATER, MAY_CHANGE
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.options import MOST
 from parmesan_cagem.presets import LAYERED
 from parmesan_cagem.signals import Signals
 
@@ -43,10 +44,10 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     UserError
         A run has no record or no checkpoint, its data differ, or a flag does not fit.
     """
-    if not (2 <= args.draws <= MOST_DRAWS and 1 <= args.images <= MOST_IMAGES):
+    if not (2 <= args.draws <= MOST and 1 <= args.images <= MOST):
         raise UserError(
-            f"--draws {args.draws} --images {args.images}: give at least 2 draws and 1 image, and at most {MOST_DRAWS} "
-            f"and {MOST_IMAGES}"
+            f"--draws {args.draws} --images {args.images}: give at least 2 draws and 1 image, and at most "
+            f"{MOST} of each"
         )
     if args.json and not args.json.parent.is_dir():
         raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; make it, or name another")

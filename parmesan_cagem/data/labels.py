@@ -63,8 +63,7 @@ def balanced_subset(labels: ArrayLike, count: int, classes: int, seed: int) -> I
         )
     if count % classes:
         below = count - count % classes
-        nearest = f"{below} or {below + classes}" if below + classes <= smallest * classes else f"{below}"
-        raise UserError(f"--labels {count}: {allowed}; use {nearest}")
+        raise UserError(f"--labels {count}: {allowed}; use {below} or {below + classes}")
     return _take(labels, np.full(classes, count // classes), _BALANCED, seed)
 
 
@@ -113,7 +112,7 @@ def holdout_split(labels: ArrayLike, holdout: int, labelled: ArrayLike, seed: in
             f"--holdout {holdout}: must lie in 0 .. {most} (of {total} training images, "
             f"{total - int(free.sum())} are labelled and stay); use " + ("0" if holdout < 0 else f"{most} or fewer")
         )
-    quotas = _largest_remainder(np.bincount(labels[free], minlength=int(labels.max(initial=-1)) + 1), holdout)
+    quotas = _largest_remainder(np.bincount(labels[free]), holdout)
     held = _take(labels, quotas, _HOLDOUT, seed, free)
     return np.setdiff1d(np.arange(total), held), held
 

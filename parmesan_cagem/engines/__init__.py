@@ -15,6 +15,7 @@ import numpy as np
 from parmesan_cagem import compat
 from parmesan_cagem.errors import UserError
 
+NAMES, PRECISIONS = ("xla", "c"), ("float32", "tf32", "bf16")
 Updates = Iterable[tuple[Any, Any]]
 Arrays = list[np.ndarray]
 
@@ -83,10 +84,25 @@ def check(name: str) -> None:
     UserError
         Names what is missing and the package that provides it.
     """
+    if name not in NAMES:
+        raise UserError(f"--engine {name}: unknown; choose one of {', '.join(NAMES)}")
     if name == "c":
         compat.require_toolchain()
     elif importlib.util.find_spec("jax") is None:
         raise UserError("--engine xla: JAX is not installed; pip install jax, or use --engine c")
+
+
+def check_precision(name: str, precision: str) -> None:
+    """Refuse a precision that nobody knows, or that the engine has not.
+
+    Raises
+    ------
+    UserError
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"--precision {precision}: unknown; choose one of {', '.join(PRECISIONS)}")
+    if name == "c" and precision != "float32":
+        raise UserError(f"--precision {precision}: engine c has float32 only; use --engine xla")
 
 
 def require_gpu(name: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from parmesan_cagem.errors import UserError
 from parmesan_cagem.report import style
 
-_WARM = "0.92"
+_WARM, _MOST = "0.92", 1e15  # a shade; a number that a diagram can show
 Entries = Sequence[Mapping[str, Any]]
 _MONITORED: tuple[tuple[str, str, str, str, Any], ...] = (
     ("labelled", "labelled", style.ORANGE, "s", "--"),
@@ -45,8 +47,14 @@ def curves(title: str, log: Entries, record: Mapping[str, Any] | None = None) ->
         The lines of log.jsonl; those without an epoch (versions) are passed over. At least one has one.
     record : mapping, optional
         The run's record, for its final numbers: test errors exist only there.
+
+    Raises
+    ------
+    UserError
+        The log is damaged.
     """
     entries = [entry for entry in log if "epoch" in entry]
+    _check(entries)
     with style.style():
         classes = any("usage" in entry for entry in entries)  # a model without y has neither labels nor clusters
         figure = style.new(style.DOUBLE, 5.0 if classes else 2.9)
@@ -60,8 +68,30 @@ def curves(title: str, log: Entries, record: Mapping[str, Any] | None = None) ->
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         for axes in grid[-1]:
             axes.set_xlabel("epoch")
-        figure.suptitle("\n".join([title, *_results(record)]), size=8.5)
+        figure.suptitle("\n".join([style.text(title), *_results(record)]), size=8.5)
     return figure
+
+
+def _check(entries: Entries) -> None:
+    """Refuse a log whose epochs do not hold the same, or of which a value is of another kind."""
+    kinds: dict[str, type] = {"F": float, "usage": list, **{name: dict for name, *_ in _MONITORED}}
+    for entry in entries:
+        for name, value in entry.items():
+            kind = kinds.get(name, float)
+            if not isinstance(value, (int, float) if kind is float else kind):
+                raise UserError(f"epoch {entry['epoch']} of the log: {name} is no {kind.__name__}; restore the log")
+        if "F" not in entry or len(entry.get("usage", ())) != len(entries[0].get("usage", ())):
+            raise UserError(f"epoch {entry['epoch']} of the log lacks F, or shares of clusters; restore the log")
+        if any(abs(one) > _MOST for value in entry.values() for one in _numbers(value)):
+            raise UserError(f"epoch {entry['epoch']} of the log: a number above {_MOST:g}; restore the log")
+    if any(b["epoch"] <= a["epoch"] for a, b in itertools.pairwise(entries)):
+        raise UserError("the log: its epochs do not follow one another; restore it from a copy")
+
+
+def _numbers(value: Any) -> Iterable[float]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else (value,)
 
 
 def _head(axes: Axes, title: str, handles: Sequence[Any], columns: int) -> None:

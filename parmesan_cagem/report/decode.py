@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.finite import NumericalError
 from parmesan_cagem.report import explorer, sprites
 from parmesan_cagem.report.inputs import Run
 from parmesan_cagem.report.markup import Html
@@ -42,7 +43,7 @@ def section(runs: Sequence[Run], data_dir: Path | None) -> tuple[Html, str]:
     for run in flat:
         try:
             model = trained.load(run.folder)
-        except UserError as error:
+        except (UserError, NumericalError) as error:
             reasons.append(str(error).replace(str(run.folder), run.name))
             continue
         engine = engines.get(engines.default())

@@ -9,6 +9,7 @@ from typing import Any
 
 from parmesan_cagem import files
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.report.runs import DEFAULTS
 
 QUANTITIES = ("bound", "F_1", "KL_z2", "error_p", "error_q", "accuracy_p")
 TABLES = ("table1", "table2", "table3", "text")
@@ -105,6 +106,7 @@ def load(path: Path | None = None) -> dict[str, PublishedTable]:
     content = files.read_json(path, "give the results/paper.json of a checkout with --paper")
     try:
         cited = {key: reference["cited_as"] for key, reference in content["references"].items()}
+        _require_texts(*cited.values())
         return {name: _table(name, content["tables"][name], cited) for name in TABLES}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
@@ -120,8 +122,15 @@ def _table(name: str, table: dict[str, Any], cited: dict[str, str]) -> Published
         values = tuple(_published(name, row["label"], column, quantity, place) for column, place in places.items())
         where = row.get("where", table["where"])
         notes = tuple(row.get("notes", ()))
+        _require_texts(row["label"], where, row.get("group", ""), *notes)
         rows.append(PublishedRow(row.get("group", ""), row["label"], where, cited[row["reference"]], values, notes))
+    _require_texts(table["title"], table["where"], *table.get("columns", ()))
     return PublishedTable(name, table["title"], table["where"], tuple(table.get("columns", ())), tuple(rows))
+
+
+def _require_texts(*texts: Any) -> None:
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"{wrong[0]!r:.50} is no text")
 
 
 def _published(table: str, row: str, column: str, quantity: str, place: dict[str, Any]) -> Published:
@@ -132,6 +141,10 @@ def _published(table: str, row: str, column: str, quantity: str, place: dict[str
         raise ValueError(f"{row} {column}: {numbers}: not numbers")
     if not all(type(place.get(name, kind())) in (kind, type(None)) for name, kind in (("about", bool), ("cell", dict))):
         raise ValueError(f"{row} {column}: about or cell is of another kind")
+    for setting, value in (place.get("cell") or {}).items():
+        kind = {"temperature": bool, "subsets": int}.get(setting) or type(DEFAULTS[setting])
+        if not all(type(one) is kind for one in (value if isinstance(value, list) and value else [value])):
+            raise ValueError(f"{row} {column}: {setting}: {value!r} is no {kind.__name__}")
     return Published(
         table,
         row,

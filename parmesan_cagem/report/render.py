@@ -11,6 +11,7 @@ from parmesan_cagem.report.table import Row, Table
 
 GENERATED = "Generated from the records by `cagem tables`. Do not edit: another run of it would undo the change."
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&$]")
+_FORMULA = re.compile(r"[=+@\t\r＝＋＠－]|-(?![\d.]+( |$))")  # the wide ones, too: Excel reads them alike
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -63,6 +64,17 @@ def escape_latex(text: str) -> str:
     return re.sub(r"(?<![^\s(])-(?=\d)", "$-$", escaped).replace("--", "-{}-")
 
 
+def inert(text: str) -> str:
+    """Text that a spreadsheet takes for no formula; numbers stay numbers.
+
+    Examples
+    --------
+    >>> inert("=1+1"), inert("-79.38"), inert("-79.38 ± 0.50"), inert("-x")
+    ("'=1+1", '-79.38', '-79.38 ± 0.50', "'-x")
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
 def markdown(table: Table) -> str:
     """A heading, a table of GitHub's kind, the notes."""
     titles = [escape_markdown(column.title) or " " for column in table.columns]
@@ -111,10 +123,14 @@ def comma_separated(table: Table) -> str:
     """A line of headings and one for each row; group first, last the text of its notes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["group", *(plain(column.title) for column in table.columns), "notes"])
+
+    def shown(text: str) -> str:
+        return inert(plain(text))
+
+    writer.writerow(["group", *(shown(column.title) for column in table.columns), "notes"])
     for row in table.rows:
         notes = "; ".join(plain(table.notes[number - 1]) for number in row.notes)
-        writer.writerow([plain(row.group), *map(plain, row.cells), notes])
+        writer.writerow([shown(row.group), *map(shown, row.cells), shown(notes)])
     return text.getvalue()
 
 

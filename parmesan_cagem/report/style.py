@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from parmesan_cagem import files
+from parmesan_cagem.report.render import plain
 
 SINGLE, DOUBLE = 3.3, 6.8  # inches: one and two columns of the paper's page
 DOTS_PER_INCH = 200
@@ -84,7 +86,8 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
         A file cannot be written.
     """
     vector, raster = io.BytesIO(), io.BytesIO()
-    with style():
+    with style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a run may be named in any script
         figure.draw_without_rendering()  # lays it out, once for both
         figure.set_layout_engine("none")
         figure.savefig(vector, format="svg", dpi=DOTS_PER_INCH, metadata={"Date": None, "Creator": None})
@@ -142,6 +145,17 @@ def variable(name: str) -> str:
     """
     letter, number = name[:1], name[1:]
     return f"${letter}_{{{number}}}$" if len(number) > 1 else f"${letter}_{number}$" if number else f"${letter}$"
+
+
+def text(words: str) -> str:
+    r"""Words that are none of ours, such as a run's name, as text: one line, and a dollar begins no formula.
+
+    Examples
+    --------
+    >>> print(text("a run of $5\n"))
+    a run of \$5
+    """
+    return plain(words).replace("$", r"\$")
 
 
 def tile(images: NDArray[np.floating], columns: int, gap: int = 0) -> NDArray[np.float64]:

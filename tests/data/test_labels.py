@@ -136,6 +136,8 @@ def test_stratified_subset_is_exact_in_count_and_close_in_proportion(
         pytest.param([1, 1, 1], 2, [1, 1, 0], id="all tied"),
         pytest.param([98, 1, 1], 1, [1, 0, 0], id="one image"),
         pytest.param([3, 0, 1], 4, [3, 0, 1], id="all, one class empty"),
+        # So many that a sort which is not stable changes the order of those with the same remainder.
+        pytest.param([4, 4, 2] * 8, 12, [1, 1, 0] * 6 + [0] * 6, id="ties among many classes"),
     ],
 )
 def test_stratified_quotas(sizes: list[int], count: int, quotas: list[int]) -> None:
@@ -161,6 +163,7 @@ def test_stratified_quotas(sizes: list[int], count: int, quotas: list[int]) -> N
             "smallest class has 0",
             id="labels: empty class",
         ),
+        pytest.param(lambda: balanced_subset([0, 1], 3, 3, 1), "smallest class has 0", id="labels: last class empty"),
         pytest.param(lambda: holdout_split(LABELS, -1, [], 1), "--holdout -1: .*use 0", id="holdout < 0"),
         pytest.param(
             lambda: holdout_split(LABELS, 60000, [], 1), r"--holdout 60000: .* 0 \.\. 59999", id="holdout all"
@@ -179,6 +182,33 @@ def test_bad_counts_are_user_errors(call: Callable[[], object], says: str) -> No
     with pytest.raises(UserError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda: balanced_subset(LABELS, 7, 10, 1),
+            "--labels 7: must be a multiple of the 10 classes from 0 to 54210; use 0 or 10",
+        ),
+        (
+            lambda: holdout_split(LABELS, -1, [0], 1),
+            "--holdout -1: must lie in 0 .. 59999 (of 60000 training images, 1 are labelled and stay); use 0",
+        ),
+        (
+            lambda: holdout_split(LABELS, 60000, [], 1),
+            "--holdout 60000: must lie in 0 .. 59999 (of 60000 training images, 0 are labelled and stay); "
+            "use 59999 or fewer",
+        ),
+        (lambda: balanced_subset([0, 3], 3, 3, 1), "labels reach 3, with 3 classes"),
+        (lambda: holdout_split([0, 0], 1, [2], 1), "labelled indices must lie in 0 .. 1"),
+        (lambda: indices_sha256([[0.5, 1]]), "expected whole numbers in one dimension, got float64 of shape (1, 2)"),
+    ],
+)
+def test_refusals_in_full(call: Callable[[], object], text: str) -> None:
+    with pytest.raises((UserError, ValueError)) as caught:
+        call()
+    assert str(caught.value) == text
 
 
 @pytest.mark.parametrize(

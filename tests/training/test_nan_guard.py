@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 
 import numpy as np
@@ -10,6 +11,7 @@ from runs import arrays_of, assert_same_arrays
 from trainers import on_block, record_blocks, stop
 
 from parmesan_cagem import checkpoint, pipeline
+from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Stopped
 from parmesan_cagem.training import NumericalError
 
@@ -28,7 +30,15 @@ def test_nan_stops_the_run_and_spares_the_checkpoint(parameter, value, new_train
     spoilt.flat[0] = value
 
     blocks = record_blocks(trainer)
-    on_block(trainer, lambda count, *_: variable.set_value(spoilt) if count == 0 else None)
+    run_block = trainer._run_block
+
+    def run(*inputs):
+        if len(blocks) == 1:  # before the second block
+            variable.set_value(spoilt)
+        return run_block(*inputs)
+
+    run.prepare, run.pull = run_block.prepare, run_block.pull
+    trainer._run_block = run
     with pytest.raises(NumericalError) as error:
         trainer.run()
 
@@ -108,3 +118,79 @@ def test_exit_status(error, status, monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "run", run)
     assert pipeline.main("mnist", ["--preset", "smoke"], "run_mnist.py") == status
     assert capsys.readouterr().err == f"run_mnist.py: {error}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("adam/v/p_x.logits.W", np.inf), ("weights/q_z2.bn1.running_variance", np.inf), ("adam/m/q_y.logits.b", -np.inf)],
+)
+def test_a_state_that_no_term_tells_of_stops_the_run_before_it_is_saved(name, value, new_trainer, tmp_path):
+    path = tmp_path / "run"
+    stop(new_trainer(epochs=1)).run()
+    before, log = (path / checkpoint.NEWEST).read_bytes(), (path / "log.jsonl").read_bytes()
+    trainer = stop(new_trainer(resume=True))
+    variable = trainer.step.state[name]
+    spoilt = variable.get_value()
+    spoilt.flat[1] = value
+
+    def spoil(count, *_):
+        if count == 2:  # the last block of the epoch: a checkpoint would follow, and a signal waits for one
+            variable.set_value(spoilt)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    blocks = record_blocks(trainer)
+    with pytest.raises(NumericalError) as error:
+        on_block(trainer, spoil).run()
+    assert f"epoch 2, step 25: not finite: {name}; terms, norms and batch are in " in str(error.value)
+    told = json.loads((path / "failure.json").read_text(), parse_constant=pytest.fail)
+    assert told["state"] == {
+        name: {"not_finite": 1, "of": spoilt.size, "first": _index(spoilt, 1), "value": f"{value:g}"}
+    }
+    assert (told["since_step"], told["step"]) == (20, 25)
+    assert told["batches"] == trainer.partition.unlabelled[blocks[2][0][0]].tolist()
+    assert told["batch"] == told["batches"][-1]
+    assert {"F", "KL_z1", "gradient_norm_y"} <= set(told["outputs"])
+    assert (path / checkpoint.NEWEST).read_bytes() == before
+    assert (path / "log.jsonl").read_bytes() == log
+
+
+def _index(array, place):
+    return [int(i) for i in np.unravel_index(place, array.shape)]
+
+
+def test_a_state_that_went_bad_after_its_block_is_not_saved(new_trainer, tmp_path):
+    trainer = stop(new_trainer(epochs=1))
+    watch, variable = trainer._monitor, trainer.step.state["adam/t"]
+
+    def spoil(*arguments):
+        variable.set_value(np.array(np.nan, variable.dtype))
+        return watch(*arguments)
+
+    trainer._monitor = spoil
+    with pytest.raises(NumericalError, match="not finite: adam/t; "):
+        trainer.run()
+    assert not checkpoint.exists(tmp_path / "run")
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_gone_on_from(new_trainer, tmp_path):
+    stop(new_trainer(epochs=1)).run()
+    saved = checkpoint.load(tmp_path / "run")
+    saved.arrays["adam/v/q_y.logits.W"][0, 3] = np.inf
+    checkpoint.save(tmp_path / "run", saved.arrays, saved.attributes)
+    with pytest.raises(NumericalError) as error:
+        new_trainer(resume=True)
+    words = ("--resume: ", "checkpoint.h5: inf in adam/v/q_y.logits.W at [0, 3]", "checkpoint.previous.h5", "--name")
+    assert "\n" not in str(error.value)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_a_failure_that_cannot_be_written_down_is_told_all_the_same(new_trainer, tmp_path, monkeypatch):
+    trainer = stop(new_trainer())
+    trainer.step.state["weights/q_z1.mu.b"].set_value(np.full(3, np.nan, np.float32))
+
+    def full(path, value):
+        raise UserError(f"{path}: cannot write: No space left on device")
+
+    monkeypatch.setattr("parmesan_cagem.guard.files.write_json", full)
+    with pytest.raises(NumericalError, match=r"epoch 1, step 0: not finite: .*No space left on device.*no checkpoint"):
+        trainer.run()

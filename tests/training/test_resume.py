@@ -11,7 +11,7 @@ import pytest
 from runs import arrays_of, assert_same_arrays, lines_of, log_of
 from trainers import on_block, stop
 
-from parmesan_cagem import checkpoint, packing
+from parmesan_cagem import checkpoint, packing, unpacking
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.signals import Stopped
 
@@ -32,7 +32,7 @@ def repack(folder, finished):
         (folder / "record.json").write_text(json.dumps({"epochs": epochs}))
     parts = packing.pack([folder], folder.parent / "pack").parts
     shutil.rmtree(folder)
-    packing.unpack(parts, folder.parent)
+    unpacking.unpack(parts, folder.parent)
 
 
 def test_a_run_that_went_through_a_pack_is_a_rounding_away_and_keeps_saying_so(whole, new_trainer, tmp_path):

@@ -42,7 +42,8 @@ def _assert(op: Assert, node: Apply, x: Any, *conditions: Any) -> Any:
     # A program cannot raise while it runs: a failed assertion makes NaN, which whoever reads the result notices.
     for condition in conditions:
         if is_static(condition):
-            assert np.all(condition), op.msg
+            if not np.all(condition):
+                raise AssertionError(op.msg)  # what Theano's own Op raises
         elif jnp.issubdtype(x.dtype, jnp.floating):
             x = jnp.where(jnp.all(condition), x, jnp.nan)
     return x
