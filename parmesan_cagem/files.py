@@ -111,10 +111,13 @@ def read_bytes(path: Path, limit: int) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would block here
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(limit + 1)
+        with open(descriptor, "rb", closefd=False) as file:  # Python makes room for all that is asked for
+            data = file.read(min(facts.st_size, limit) + 1)
+            if facts.st_size < len(data):  # it grows, or tells no size, as those in /proc
+                data += file.read(limit + 1 - len(data))
     except OSError as error:
         error.filename = str(path)  # which reading from a descriptor does not know
         raise
