@@ -74,7 +74,7 @@ def test_resume_without_a_name_finds_the_run_and_names_what_differs(tmp_path, re
 @pytest.mark.timeout(60)  # a pipe without a writer would be waited for without end
 def test_a_pipe_in_the_place_of_a_former_record(begun):
     os.mkfifo(begun / "record.json")
-    with RunFolder(begun) as folder, pytest.raises(UserError, match="record.json: cannot read: not a regular file; "):
+    with RunFolder(begun) as folder, pytest.raises(UserError, match=r"record.json: cannot read: not a regular file; "):
         recording._keep_former(folder, example())
 
 
