@@ -5,9 +5,9 @@ minutes. Here each process has a folder of its own (its lock is never contended,
 what others have compiled out of the store by a hard link, and gives what it has compiled to the store by another. A
 name appears in the store with all of its content, or not at all.
 
-``<base>/processes/TOKEN/`` is the folder of a process, ``TOKEN.lock`` is locked by the kernel while that lives, and
-``<base>/store/<machine>/`` holds ``HASH.NAME.so``: Theano's hash of all that a module is compiled from, and the name
-that the module has inside.
+``<base>/processes/TOKEN/`` is the folder of a process, ``TOKEN.lock`` is locked by the kernel while that lives and
+names its host, and ``<base>/store/<machine>/`` holds ``HASH/NAME.so``: Theano's hash of all that a module is compiled
+from, and the name that the module has inside.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 from parmesan_cagem.files import give_second_name
 
 KEPT_SECONDS = 60 * 24 * 3600.0  # a module that nobody has used for so long leaves the store
+STRANGER_SECONDS = 24 * 3600.0  # a lock of another host counts as held for so long, whatever the kernel here says
 # What Theano compiles into folders with fixed names, some of it while it is imported.
 _FIXED = ("cutils_ext", "lazylinker_ext", "scan_perform")
 
@@ -74,14 +76,24 @@ def _hold(path: Path) -> None:
         with contextlib.suppress(OSError):  # a file system without locks: nothing is ever swept there
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
+            with contextlib.suppress(OSError):  # a full disk: then it is a stranger's to all
+                os.pwrite(descriptor, _host(), 0)
             return
         os.close(descriptor)  # swept between open and flock
 
 
+def _host() -> bytes:
+    return socket.gethostname().encode(errors="replace")
+
+
 def _remove_if_dead(lock: Path) -> None:
-    descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)  # NFS gives an exclusive lock only to who may write
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Locks may hold on one host only (NFS with nolock, Lustre with localflock): there nobody seems to have it.
+        young = time.time() - os.fstat(descriptor).st_mtime < STRANGER_SECONDS
+        if young and os.pread(descriptor, 300, 0) != _host():
+            return
         folder = lock.with_suffix("")
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():  # a compiler of the dead one may still be writing: next time
@@ -129,19 +141,20 @@ class Store:
 
     def take(self, module_hash: str) -> Path | None:
         """A module out of the store, in a folder of its own in the compile folder; None if it is not there."""
-        for stored in sorted(self.folder.glob(f"{module_hash}.*.so")):
-            folder = self.compiledir / f"tmp{secrets.token_hex(6)}"
-            try:
-                folder.mkdir()
-                (folder / "__init__.py").touch()
-                ours = folder / stored.name.partition(".")[2]
-                give_second_name(stored, ours)
-                os.utime(ours)  # the same file: it was used today
-            except OSError:  # gone meanwhile
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            return ours
-        return None
+        stored, folder = self.folder / module_hash, self.compiledir / f"tmp{secrets.token_hex(6)}"
+        try:
+            name = next((name for name in os.listdir(stored) if name.endswith(".so")), None)
+            if name is None:  # being removed
+                return None
+            folder.mkdir()
+            (folder / "__init__.py").touch()
+            give_second_name(stored / name, folder / name)
+        except OSError:  # not there, or gone meanwhile
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(stored)  # it was used today
+        return folder / name
 
     def give(self, module_hash: str, ours: Path) -> None:
         """Store a module that this process has compiled."""
@@ -149,9 +162,10 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(ours, "rb") as stream:
                 os.fsync(stream.fileno())
-            with _beside(self.folder / f"{module_hash}.{ours.name}") as new:
-                give_second_name(ours, new)
-                new.rename(self.folder / f"{module_hash}.{ours.name}")
+            with _beside(self.folder / module_hash) as new:
+                new.mkdir()
+                give_second_name(ours, new / ours.name)
+                new.rename(self.folder / module_hash)  # fails where another process was quicker
 
     def drop_old(self) -> None:
         """Remove what nobody has used for long, and what was left half given."""
@@ -162,8 +176,10 @@ class Store:
                     age = now - entry.stat().st_mtime
                     if entry.name.endswith(".new") and age > 3600:
                         shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
-                    elif entry.name.endswith(".so") and age > KEPT_SECONDS:
+                    elif entry.name.endswith(".so"):  # of an earlier version of the store
                         os.unlink(entry.path)
+                    elif entry.name not in _FIXED and age > KEPT_SECONDS:
+                        shutil.rmtree(entry.path)
 
 
 @contextlib.contextmanager
@@ -183,7 +199,13 @@ def _machine() -> str:
     import platform  # both take a while to import, and most commands need no Theano
     from importlib import metadata
 
-    versions = [metadata.version(name) for name in ("numpy", "theano-pymc")]
+    def version(name: str) -> str:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:  # imported from a checkout; the hash of a module covers its source
+            return "unknown"
+
+    versions = [version(name) for name in ("numpy", "theano-pymc")]
     cpu = ""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n")[0].splitlines()

@@ -36,6 +36,19 @@ def one_line(message: object) -> str:
     return text if len(text) <= MOST else f"{text[:half]} [{len(text) - 2 * half} characters] {text[-half:]}"
 
 
+def words(error: BaseException) -> str:
+    r"""What an exception of somebody else's says, in one line of bounded length; its kind, if it says nothing.
+
+    Examples
+    --------
+    >>> words(ValueError("bad\n  magic"))
+    'bad magic'
+    >>> words(EOFError())
+    'EOFError'
+    """
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def out_of_memory(error: BaseException) -> str | None:
     """What to say of an error that means: too large for this machine; None of any other."""
     # XLA raises a RuntimeError of its own kind.

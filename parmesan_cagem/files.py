@@ -111,10 +111,13 @@ def read_bytes(path: Path, limit: int) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would block here
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(limit + 1)
+        with open(descriptor, "rb", closefd=False) as file:  # Python makes room for all that is asked for
+            data = file.read(min(facts.st_size, limit) + 1)
+            if facts.st_size < len(data):  # it grows, or tells no size, as those in /proc
+                data += file.read(limit + 1 - len(data))
     except OSError as error:
         error.filename = str(path)  # which reading from a descriptor does not know
         raise
@@ -225,13 +228,11 @@ def put_in_place(files: Mapping[Path, Path]) -> None:
     OSError
         Then every name holds what it held before (where the file system has hard links: else perhaps the new file).
     """
-    spares: dict[Path, Path] = {}  # a second name of what a file replaces
     done: list[tuple[Path, Path]] = []
-    try:
+    with contextlib.ExitStack() as stack:
+        spares: dict[Path, Path] = {}  # a second name of what a file replaces
         for path in files.values():
-            spare = temporary_name(path)
-            with contextlib.suppress(OSError):  # nothing is there, or no links are
-                os.link(path, spare)
+            if (spare := stack.enter_context(_second_name(path))) is not None:
                 spares[path] = spare
         try:
             for new, path in files.items():
@@ -249,10 +250,29 @@ def put_in_place(files: Mapping[Path, Path]) -> None:
                     else:
                         os.replace(path, new)
             raise
+
+
+@contextlib.contextmanager
+def _second_name(path: Path) -> Iterator[Path | None]:
+    """A second name of the file at ``path`` while this lasts; None where nothing is, or the file system has no links.
+
+    The file is locked before it gets that name, so that no :func:`sweep` takes it: shared, for the lock is the file's
+    and not the name's, and another writer may hold its own second name of it.
+    """
+    spare, descriptor, linked = temporary_name(path), -1, False
+    try:
+        with contextlib.suppress(OSError):  # not there; or not ours to read, and a sweep cannot open it either
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # refused: who wrote it still has it locked
+        with contextlib.suppress(OSError):
+            os.link(path, spare)
+            linked = True
+        yield spare if linked else None
     finally:
-        for spare in spares.values():
-            with contextlib.suppress(OSError):
-                os.unlink(spare)
+        with contextlib.suppress(OSError):
+            os.unlink(spare)
+        if descriptor >= 0:
+            close(descriptor)
 
 
 def close(descriptor: int) -> None:
@@ -311,7 +331,11 @@ def _sweep(folder: Path, pattern: str) -> None:
 
 
 def _remove_unlocked(name: str) -> None:
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, os.O_RDWR | flags)  # NFS gives an exclusive lock only to who may write
+    except PermissionError:  # of another user, in a folder of both
+        descriptor = os.open(name, os.O_RDONLY | flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(name)

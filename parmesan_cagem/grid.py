@@ -11,16 +11,15 @@ from typing import Any
 
 import yaml
 
-from parmesan_cagem import arguments, config, files
+from parmesan_cagem import arguments, checkpoint, config, files
 from parmesan_cagem.config import Experiment
-from parmesan_cagem.errors import UserError
+from parmesan_cagem.errors import UserError, words
 from parmesan_cagem.run_queue import ROOT, SCRIPTS, Entry
 
 CHECKOUT = ROOT / "workflow"
 GRID_BYTES, RUNS = 1 << 16, 2_000  # of a file, and in it: lists are crossed, and ten of ten make ten billion
 MOST_SHARDS = 999_999  # as `cagem evaluate --merge` reads them
 _TYPES = {field.name: type(field.default) for field in dataclasses.fields(Experiment)}
-_WEIGHTS = "checkpoint.h5"  # checkpoint.NEWEST, whose module takes its time to import h5py
 _SCRIPT = {dataset: script for script, dataset in SCRIPTS.items()}
 
 
@@ -67,7 +66,7 @@ class Run:
             return state, planned
         epochs = min(self.entry.epochs, planned)
         if state == "started":
-            state = "trained" if epochs == planned and (self.entry.folder / _WEIGHTS).exists() else "begun"
+            state = "trained" if epochs == planned and (self.entry.folder / checkpoint.NEWEST).exists() else "begun"
         return state, epochs
 
 
@@ -131,8 +130,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     except RecursionError:
         raise UserError(f"{path}: not YAML: too many levels") from None
     except Exception as error:  # a date such as 2026-13-01 is a ValueError, and its tags have one for every mistake
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: not YAML: {words[:300]}") from error
+        raise UserError(f"{path}: not YAML: {words(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a grid; it has shards and runs, as workflow/paper.yaml has")
     return content

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from parmesan_cagem import files, finite, provenance, sealed
 from parmesan_cagem.errors import UserError
 
+LEDGER = "evaluation.h5"  # of the evaluation that becomes a run's record
 SAVE_SECONDS = 30.0  # at most so much work is lost
 _PARTS = ("values", "done", "seconds")
 

@@ -11,6 +11,9 @@ from parmesan_cagem.errors import UserError
 from parmesan_cagem.presets import LAYERED, WITH_Y
 
 _FLOAT = 4
+_DEVICES = Path("/dev")
+# NVIDIA's; the same under WSL2, ROCm's, Google's TPUs of either kind.
+_ACCELERATORS = ("nvidiactl", "dxg", "kfd", "accel*", "vfio/[0-9]*")
 _COPIES = 3  # of every weight in the host's memory: itself and Adam's two moments, whatever the engine
 
 
@@ -46,7 +49,7 @@ def check(e: Experiment, pixels: int) -> None:
         Says how much there is, and what takes it.
     """
     there = of_this_machine()
-    wanted = least(e, pixels, on_cpu=e.engine == "c" or not Path("/dev/nvidiactl").exists())
+    wanted = least(e, pixels, on_cpu=e.engine == "c" or not has_accelerator())
     if there is not None and wanted > there:
         sizes = f"--wide {e.wide} --narrow {e.narrow} --z1-dim {e.z1_dim} --batch-size {e.batch_size}"
         sizes += f" --train-iw {e.train_iw}" + (f" --clusters {e.clusters}" if e.model in WITH_Y else "")
@@ -54,6 +57,11 @@ def check(e: Experiment, pixels: int) -> None:
             f"{sizes}: training takes at least {wanted / 2**30:.1f} GiB, and this machine has {there / 2**30:.1f}; "
             f"make some of them smaller"
         )
+
+
+def has_accelerator() -> bool:
+    """Whether the system shows a device beside the CPU, whoever made it; what is no such device costs no refusal."""
+    return any(any(_DEVICES.glob(name)) for name in _ACCELERATORS)
 
 
 def of_this_machine() -> int | None:

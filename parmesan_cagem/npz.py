@@ -9,6 +9,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parmesan_cagem.errors import words
+
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _MEMBERS = 10_000
 
@@ -30,7 +32,7 @@ def load(stream: IO[bytes]) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(stream) as archive:
             return _arrays(archive)
     except Exception as error:
-        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+        raise ValueError(words(error)) from error
 
 
 def _arrays(archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:

@@ -29,13 +29,14 @@ import numpy as np
 
 from parmesan_cagem import bfloat16, checkpoint, files
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.ledger import LEDGER
 
 FORMAT = 1
 MIB = 1 << 20
 UNPACKED_BYTES = 256 * MIB  # of a whole pack, which unpacking bounds its memory by: the weights of four runs
 FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json", "prices.json")
-LEDGER = "evaluation.h5"  # of an evaluation that was cut off; otherwise the record has all that counts
-SHARD = re.compile(r"evaluation\.shard-\d+-of-\d+(\.partial)?\.h5", re.ASCII)  # the same, of a part that is not merged
+# As LEDGER of an evaluation that was cut off, of a part that is not merged; otherwise the record has all that counts.
+SHARD = re.compile(r"evaluation\.shard-\d+-of-\d+(\.partial)?\.h5", re.ASCII)
 
 MAGIC = b"parmesan_cagem pack 1\n"
 _MOMENTS = ("adam/m/", "adam/v/")
@@ -126,8 +127,9 @@ def _files_of(run: Path) -> bytes:
     found = {}
     for name in names:
         try:
-            if (run / name).is_file():
-                found[name] = (run / name).read_bytes()
+            found[name] = files.read_bytes(run / name, UNPACKED_BYTES)
+        except FileNotFoundError:
+            continue
         except OSError as error:
             raise UserError(f"{run / name}: cannot read: {files.cause(error)}; pack the others") from error
     return json.dumps({name: len(data) for name, data in found.items()}).encode() + b"\n" + b"".join(found.values())

@@ -14,6 +14,7 @@ from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.evaluation import mean_and_error
+from parmesan_cagem.ledger import LEDGER as EVALUATION
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.partition import evaluated, partition
 from parmesan_cagem.runfolder import RunFolder
@@ -72,7 +73,7 @@ def finish(
             print(ledger.warning, file=sys.stderr)
         found = prices.measure(model.model, e, data, parts, engine, outer, inner, quiet, ledger)
     k = record["eval"]["k"]
-    ours = prices.image_bounds(folder.path / recording.LEDGER, record, indices)
+    ours = prices.image_bounds(folder.path / EVALUATION, record, indices)
     errors, gain_error, beside = {}, None, None
     if ours is not None:
         middle = [f_1 + one.price_later for f_1, one in zip(ours["F_1"], found, strict=True)]
@@ -82,7 +83,7 @@ def finish(
         }
     if one_layer is not None:
         path, other = one_layer
-        its = prices.image_bounds(path / recording.LEDGER, other, indices)
+        its = prices.image_bounds(path / EVALUATION, other, indices)
         if ours is not None and its is not None:
             pairs = zip(ours[f"F_{k}"], its[f"F_{k}"], strict=True)
             gain_error = prices_record.standard_error([a - b for a, b in pairs])

@@ -16,14 +16,14 @@ from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.ledger import Ledger
+from parmesan_cagem.ledger import LEDGER, Ledger
 from parmesan_cagem.partition import Partition
 from parmesan_cagem.report.figures import save_grid
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.sampling import samples
 from parmesan_cagem.trained import Trained
 
-LEDGER, SAMPLES, FORMER = "evaluation.h5", "samples.png", "record.former-{}.json"
+SAMPLES, FORMER = "samples.png", "record.former-{}.json"
 FEW_DRAWS = 100  # Burda's criterion needs at least so many for a posterior mean
 
 
@@ -179,7 +179,7 @@ def _keep_former(folder: RunFolder, record: dict[str, Any]) -> None:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return files.read_bytes(path, files.JSON_BYTES)
     except OSError as error:
         raise UserError(f"{path}: cannot read: {files.cause(error)}; make it readable, or move it away") from error
 

@@ -14,15 +14,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from parmesan_cagem import arguments, files, plain_json
+from parmesan_cagem import arguments, files
 from parmesan_cagem.config import LATER, Experiment
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.runfolder import read_log
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"run_mnist.py": "mnist", "run_omniglot.py": "omniglot"}
-QUEUE_BYTES, LOG_BYTES = 1 << 20, 32 << 20  # of files: far more than any of ours has
+QUEUE_BYTES = 1 << 20  # of a file: far more than any of ours has
 STOPPED = 143  # exit status of a run that saved itself on SIGTERM
 SAVING = 60.0  # seconds in which a run may still save itself when the queue is interrupted
 
@@ -48,12 +48,9 @@ class Entry:
     def epochs(self) -> int:
         """Completed epochs, as its log tells."""
         try:
-            log = files.read_bytes(self.folder / "log.jsonl", LOG_BYTES)
-            lines = [plain_json.parse(line) for line in log.split(b"\n")[:-1]]  # after the last one a torn line, if any
-        except (OSError, ValueError):
+            return max((line.get("epoch", 0) for line in read_log(self.folder)), default=0)
+        except UserError:  # a line is damaged
             return 0
-        epochs: list[Any] = [line.get("epoch", 0) if isinstance(line, dict) else None for line in lines]
-        return max(epochs, default=0) if all(type(one) is int for one in epochs) else 0
 
     def _has_its_record(self) -> bool:
         path = self.folder / "record.json"

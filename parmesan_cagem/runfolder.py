@@ -24,10 +24,10 @@ class RunFolder:
     Made by :meth:`create` or :meth:`open`; a context manager. The kernel's lock vanishes with its owner.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, otherwise: str = "give another --name") -> None:
         self.path = Path(path)
         try:
-            self._lock = files.lock(self.path / "lock")
+            self._lock = files.lock(self.path / "lock", otherwise=otherwise)
         except OSError as error:
             raise _cannot_write(self.path / "lock", error) from error
         files.sweep_folder(self.path)  # of a killed owner; what the last save of a run left would stay for ever
@@ -124,7 +124,7 @@ class RunFolder:
         UserError
             The file cannot be written; the log is as it was.
         """
-        line = (files.to_json(dict(entry)) + "\n").encode()
+        line = (files.to_json(dict(entry)) + "\n").encode(errors="backslashreplace")  # as files.write_json does
         try:
             descriptor = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             try:

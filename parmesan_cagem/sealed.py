@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parmesan_cagem import files
+from parmesan_cagem.errors import words
 
 if TYPE_CHECKING:
     import h5py
@@ -148,8 +149,7 @@ def decode(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except Damaged:
         raise
     except Exception as error:  # h5py raises nearly every kind
-        text = " ".join(str(error).split())[:200]
-        raise Damaged(f"is not in order inside: {type(error).__name__}: {text}") from None
+        raise Damaged(f"is not in order inside: {type(error).__name__}: {words(error)}") from None
 
 
 def _get(file: h5py.File, name: str, room: int) -> np.ndarray:

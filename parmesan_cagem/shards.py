@@ -19,9 +19,9 @@ from parmesan_cagem.classification import classify
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.evaluation import each_seed, evaluate
-from parmesan_cagem.ledger import Ledger
+from parmesan_cagem.ledger import LEDGER, Ledger
 from parmesan_cagem.partition import evaluated
-from parmesan_cagem.recording import LEDGER, Work, finish
+from parmesan_cagem.recording import Work, finish
 from parmesan_cagem.runfolder import RunFolder
 
 Command = Callable[["Shard"], str]  # the command that makes a shard, for whoever lacks it

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.files import cause
 
 # The BLAS routines that Theano's C code calls by their Fortran names; the wheel scipy-openblas32 prefixes them.
 _BLAS_ROUTINES = ("gemm", "gemv", "ger", "dot", "axpy", "scal", "copy", "swap", "nrm2", "asum")
@@ -107,4 +108,4 @@ def _require_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"compile folder {folder}: cannot write: {error.strerror}; {fix}") from error
+        raise UserError(f"compile folder {folder}: cannot write: {cause(error)}; {fix}") from error

@@ -15,8 +15,9 @@ import numpy as np
 
 from parmesan_cagem import bfloat16, checkpoint, files, plain_json, sealed
 from parmesan_cagem.config import MAY_CHANGE
-from parmesan_cagem.errors import UserError
+from parmesan_cagem.errors import UserError, words
 from parmesan_cagem.packing import FILES, MAGIC, UNPACKED_BYTES, is_finished, is_ledger, make_folder
+from parmesan_cagem.runfolder import RunFolder
 
 PARTS = 1000
 
@@ -54,9 +55,8 @@ def _in_order(what: object) -> Iterator[None]:
         RuntimeError,
         zlib.error,
     ) as error:
-        words = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{what}: not in order inside ({type(error).__name__}: {words}); pack the runs again"
+            f"{what}: not in order inside ({type(error).__name__}: {words(error)}); pack the runs again"
         ) from error
 
 
@@ -120,7 +120,18 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
     """Write one run, all or nothing; killed meanwhile, it lacks what comes last, and is written again."""
     with _in_order(f"{folder.name}, in the pack"):
         contents, config, saved, finished = _contents(kinds)
-    files.sweep_folder(folder)
+    make_folder(folder)
+    with RunFolder(folder, otherwise="unpack into another folder"):  # a training would go on writing between our files
+        return _put(folder, contents, config, saved, finished)
+
+
+def _put(
+    folder: Path,
+    contents: dict[str, bytes],
+    config: dict[str, Any],
+    saved: tuple[dict[str, np.ndarray], dict[str, Any]] | None,
+    finished: bool,
+) -> str:
     here = _progress(folder)
     if here is not None:
         before = files.read_json(folder / "config.json", "name another folder")
@@ -134,7 +145,6 @@ def _restore(folder: Path, kinds: dict[str, bytes]) -> str:
                     files.write_atomically(folder / name, contents[name])
                 return f"{folder.name}: kept as it is, with the pack's part of an evaluation"
             return f"{folder.name}: kept as it is: the pack has come no further"
-    make_folder(folder)
     if saved:
         arrays, attributes = saved
         log = contents.get("log.jsonl", b"")[: attributes["log_size"]]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from record_example import example
 from refusals import flipped, refuser, says
 
-from parmesan_cagem import checkpoint, config
+from parmesan_cagem import checkpoint, config, recording
+from parmesan_cagem.errors import UserError
 from parmesan_cagem.runfolder import RunFolder
 
 
@@ -67,6 +69,13 @@ def test_resume_without_a_name_finds_the_run_and_names_what_differs(tmp_path, re
     folder = begin_a_run(tmp_path / "runs" / "mnist-cagem-100-smoke-s1")
     line = refused("--resume", "--learning-rate", "0.002", begins=True)
     assert says(line, ["--resume", str(folder), "learning_rate was 0.001, now 0.002"])
+
+
+@pytest.mark.timeout(60)  # a pipe without a writer would be waited for without end
+def test_a_pipe_in_the_place_of_a_former_record(begun):
+    os.mkfifo(begun / "record.json")
+    with RunFolder(begun) as folder, pytest.raises(UserError, match=r"record.json: cannot read: not a regular file; "):
+        recording._keep_former(folder, example())
 
 
 @pytest.mark.parametrize(

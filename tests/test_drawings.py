@@ -6,6 +6,7 @@ from figure_runs import entry
 from matplotlib.figure import Figure
 from record_example import example
 
+from parmesan_cagem.errors import UserError
 from parmesan_cagem.report import curves, label_curve, latent_space, paper, pictures, style
 
 
@@ -44,6 +45,32 @@ def auxiliary(epoch):
     """An epoch of a model with a class, an auxiliary variable and a bound on pairs."""
     without = {name: value for name, value in entry(epoch).items() if name not in ("KL_z2", "H_p", "labelled")}
     return {**without, "KL_a": 3.0, "KL_z1_sampled": 7.0, "F_labelled": -85.0 - epoch}
+
+
+@pytest.mark.parametrize("which", ["a norm", "one term", "all terms", "shares"])
+def test_what_no_axis_can_show_is_a_gap(which, tmp_path):
+    """Weights may explode and stay finite: their log is sound, and the rest of it is drawn."""
+    log = [entry(i) for i in range(1, 13)]
+    huge = {
+        "a norm": {"norm_weights": 1e200},
+        "one term": {"KL_z1": 1e16, "F": -1e300, "heldout": {"F": -1e30, "H_q": 10**20, "H_p": 1.0}},
+        "all terms": {name: 1e200 for name in log[0] if name.startswith(("F", "KL"))},
+        "shares": {"usage": [1e200 for _ in log[0]["usage"]]},
+    }[which]
+    exploded = log if which == "all terms" else log[4:6]
+    for one in exploded:
+        one.update(huge)
+    figure = curves.curves("run", log, example())
+    style.save(figure, tmp_path / "x")
+    bound = figure.axes[0].lines[0].get_ydata()
+    assert list(np.isnan(bound)) == [one["F"] < -1e15 or one["F"] > 1e15 for one in log]
+    low, high = figure.axes[0].get_ylim()
+    assert high - low < 1e6
+
+
+def test_an_epoch_that_no_run_reaches_is_damage():
+    with pytest.raises(UserError, match="do not follow one another"):
+        curves.curves("run", [entry(1), {**entry(2), "epoch": 10**18}])
 
 
 @pytest.mark.parametrize("name", drawings())

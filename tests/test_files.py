@@ -7,6 +7,8 @@ import os
 import re
 import socket
 import stat
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,7 +90,7 @@ def test_json_is_read_or_refused_in_one_line(tmp_path):
     with pytest.raises(UserError) as error:
         files.read_json(path, "the fix")
     assert str(error.value) == f"{path}: cannot read: No such file or directory; the fix"
-    for text, reason in (("[1]", "not an object"), ("{", "Expecting .*"), ("[" * 99999, "maximum recursion .*")):
+    for text, reason in (("[1]", "not an object"), ("{", "Expecting .*"), ("[" * 99999, "more than 50 levels")):
         path.write_text(text)
         with pytest.raises(UserError, match=rf"^{re.escape(str(path))}: not JSON as expected \({reason}\); the fix$"):
             files.read_json(path, "the fix")
@@ -225,6 +227,86 @@ def test_a_sweep_takes_the_strays_of_that_file_and_nothing_else(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == opened
     assert names(tmp_path) == sorted([*kept, ".x.folder.tmp", ".x.link.tmp"])
     files.sweep(tmp_path / "nowhere" / "x")  # not there: nothing to do
+
+
+def as_nfs_does(descriptor, how, real=fcntl.flock):
+    """``flock`` of NFS: byte-range locks, of which an exclusive one is for those who may write, see flock(2)."""
+    mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+    if mode == (os.O_RDONLY if how & fcntl.LOCK_EX else os.O_WRONLY):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return real(descriptor, how)
+
+
+def test_a_sweep_on_nfs_takes_the_strays_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", as_nfs_does)
+    files.temporary_name(tmp_path / "x").write_bytes(b"")
+    with files.temporary(tmp_path / "x") as (_, name):
+        files.sweep_folder(tmp_path)
+        assert names(tmp_path) == [name.name]
+
+
+def test_a_sweep_takes_what_we_may_remove_but_not_write(tmp_path, monkeypatch):
+    """A stray of another user in a folder of both."""
+    stray, real = files.temporary_name(tmp_path / "x"), os.open
+    stray.write_bytes(b"")
+
+    def refuse(path, flags, *more):  # root could not be refused by chmod
+        if path == str(stray) and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    files.sweep(tmp_path / "x")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("flock", [fcntl.flock, as_nfs_does], ids=["local", "NFS"])
+def test_a_sweep_leaves_the_spares_of_a_living_writer(tmp_path, monkeypatch, flock):
+    """What is replaced comes back when a later file fails, although another process sweeps the folder just then."""
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"old")
+    real, opened = os.replace, len(os.listdir("/proc/self/fd"))
+
+    def replace(new, path):
+        files.sweep_folder(tmp_path)  # its descriptors are its own, as another process's would be
+        if path == tmp_path / "b":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(new, path)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(UserError):
+        files.write_together({tmp_path / name: b"new" for name in "ab"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old", "b": b"old"}
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_two_writers_may_have_spares_of_one_file(tmp_path):
+    """The lock of a spare is the file's: a second one is not refused, nor waited for."""
+    (tmp_path / "x").write_bytes(b"old")
+    with files._second_name(tmp_path / "x") as one, files._second_name(tmp_path / "x") as other:
+        files.sweep_folder(tmp_path)
+        assert names(tmp_path) == sorted([one.name, other.name, "x"])
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_file_that_tells_no_size_is_read_to_its_end_or_its_limit(tmp_path):
+    version = Path("/proc/version").read_bytes()
+    assert os.stat("/proc/version").st_size == 0
+    assert files.read_bytes("/proc/version", len(version)) == version
+    with pytest.raises(OSError, match=f"has more than {len(version) - 1} bytes"):
+        files.read_bytes("/proc/version", len(version) - 1)
+
+
+def test_a_reader_makes_room_for_what_is_there_and_not_for_what_may_be(tmp_path):
+    (tmp_path / "x").write_bytes(b"data")
+    tracemalloc.start()
+    try:
+        assert files.read_bytes(tmp_path / "x", 1 << 30) == b"data"
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_a_second_name_is_the_same_file_or_a_synced_copy(tmp_path, monkeypatch):

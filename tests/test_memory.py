@@ -40,6 +40,18 @@ def test_what_no_machine_of_this_size_holds_is_refused(flags, words, refused, mo
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("name", ["nvidiactl", "dxg", "kfd", "accel0", "vfio/0"])
+def test_an_accelerator_of_any_maker_has_memory_of_its_own(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_DEVICES", tmp_path)
+    monkeypatch.setattr(memory, "of_this_machine", lambda: 2**30)
+    e = Experiment(model="vae", labels=0, train_iw=100_000, iw_objective="averaged")
+    with pytest.raises(errors.UserError, match=r"this machine has 1\.0"):
+        memory.check(e, 784)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    memory.check(e, 784)
+
+
 def test_where_nobody_knows_the_memory_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "of_this_machine", lambda: None)
     memory.check(Experiment(wide=65536), 784)

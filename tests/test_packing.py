@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from parmesan_cagem import bfloat16, checkpoint, packing, unpacking
 from parmesan_cagem.config import experiment
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.runfolder import RunFolder
 
 PICTURE = bytes(range(256)) * 4
 WORK = ["evaluation.h5", "evaluation.shard-2-of-3.h5", "evaluation.shard-2-of-3.partial.h5"]  # of an evaluation
@@ -191,6 +192,30 @@ def test_a_run_is_replaced_by_one_that_has_come_further_and_by_no_other(tmp_path
         assert checkpoint.load(new / "a").attributes["epoch"] == epoch
     with pytest.raises(UserError, match="another run has this name"):
         unpacking.unpack(other, new)
+
+
+def test_a_run_in_use_is_not_unpacked_into(tmp_path):
+    """A training writes its log and its checkpoint: files put between would be neither's."""
+    late = packing.pack([make_run(tmp_path / "1" / "a", epoch=5)], tmp_path / "late").parts
+    here = make_run(tmp_path / "new" / "a", epoch=3)
+    with RunFolder(here):
+        before = {path.name: path.read_bytes() for path in here.iterdir()}
+        with pytest.raises(UserError, match=f"^{here} is in use by PID {os.getpid()} .*unpack into another folder$"):
+            unpacking.unpack(late, tmp_path / "new")
+        assert {path.name: path.read_bytes() for path in here.iterdir()} == before
+    unpacking.unpack(late, tmp_path / "new")
+    assert checkpoint.load(here).attributes["epoch"] == 5
+    with RunFolder(here):  # given free
+        pass
+
+
+@pytest.mark.timeout(20)  # a pipe without a writer would be waited for without end
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_packed(tmp_path, make):
+    run = make_run(tmp_path / "runs" / "a")
+    make(run / "prices.json")
+    with pytest.raises(UserError, match=r"prices.json: cannot read: not a regular file; pack the others"):
+        packing.pack([run], tmp_path / "pack")
 
 
 def test_no_run_and_no_room_are_one_line(tmp_path):

@@ -68,6 +68,12 @@ def test_each_entry_is_on_disk_when_append_returns(run, monkeypatch):
     assert run.log_size() in sizes
 
 
+def test_an_undecodable_byte_of_the_environment_comes_back(run):
+    entry = {"versions": {"threads": os.fsdecode(b"OMP_NUM_THREADS=\xff")}}
+    run.append_log(entry)
+    assert run.read_log() == [entry]
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float32("nan")])
 def test_log_refuses_what_is_not_finite(run, number):
     run.append_log({"epoch": 1})

@@ -81,9 +81,9 @@ def test_a_run_is_never_overwritten(path, held):
 def test_a_run_that_appears_while_the_lock_is_taken_is_not_overwritten(path, monkeypatch):
     real = files.lock
 
-    def slow(lock):
+    def slow(lock, **more):
         (lock.parent / "config.json").write_text("of the quicker one")
-        return real(lock)
+        return real(lock, **more)
 
     monkeypatch.setattr(files, "lock", slow)
     with pytest.raises(UserError, match="exists and holds a run"):

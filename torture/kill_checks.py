@@ -12,7 +12,8 @@ import numpy as np
 
 from parmesan_cagem import checkpoint, config, files, ledger, records, runfolder, sealed, trained
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.recording import LEDGER, SAMPLES
+from parmesan_cagem.ledger import LEDGER
+from parmesan_cagem.recording import SAMPLES
 from torture import kill_aim
 
 TIMES = ("started", "train_seconds", "peak_memory_bytes", "finished", "seconds", "epoch_seconds", "log_size")

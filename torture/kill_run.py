@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parmesan_cagem.ledger import SAVE_SECONDS
-from parmesan_cagem.recording import LEDGER
+from parmesan_cagem.ledger import LEDGER, SAVE_SECONDS
 from torture import kill_checks
 from torture.kill_aim import CLOSE_NOWRITE, CREATE, MODIFY, MOVED_TO, Aim
 from torture.kill_checks import Broken, State, require

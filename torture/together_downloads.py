@@ -12,9 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from parmesan_cagem.data.fetch import RemoteFile, fetch, tidy
+from parmesan_cagem.data.fetch import RemoteFile, fetch
 from parmesan_cagem.data.mirror import Limits
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.files import sweep_folder
 from torture import mirrors
 from torture.figures import Figures
 
@@ -136,7 +137,7 @@ def at_once(figures: Figures, folder: Path, seed: int, counts: tuple[int, ...] =
                     text for child, text in zip(children[killed:], said[killed:], strict=True) if child.returncode
                 ]
                 swept = not killed or len(_names(place)) == 2  # there is something to sweep
-                tidy(place, [NAME])  # what every start does
+                sweep_folder(place)  # what every start does
                 held = holds(place)
                 what = f"{count} at once" + ", another killed" * killed
                 _judge(

@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from parmesan_cagem.errors import UserError
+from parmesan_cagem.errors import UserError, words
 
 _NUMBERS = {"f4", "f8", "i4", "i8", "u1"}
 _BYTES = 256 << 20  # in all; MNIST's has 220 MB
@@ -37,8 +37,7 @@ def load_arrays(stream: IO[bytes] | gzip.GzipFile) -> Any:
     except UserError:
         raise
     except Exception as error:  # there is one for every kind of damage
-        words = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"pickle: damaged ({words}); fetch it again") from error
+        raise UserError(f"pickle: damaged ({words(error)}); fetch it again") from error
 
 
 class _Bounded:

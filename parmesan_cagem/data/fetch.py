@@ -7,14 +7,14 @@ import logging
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from parmesan_cagem.data.mirror import BadMirror, Limits, blocks, looks_like_html
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.files import cause, put_in_place, sweep, temporary
+from parmesan_cagem.files import cause, put_in_place, sweep_folder, temporary
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +49,6 @@ def user_cache() -> Path:
     return Path(next(base for base in candidates if os.path.isabs(base))) / "cagem"
 
 
-def tidy(folder: Path, names: Iterable[str]) -> None:
-    """Remove what killed downloads of these files left in `folder`; those at work keep theirs."""
-    for name in names:
-        sweep(folder / name)
-
-
 def fetch(
     files: Sequence[RemoteFile], mirrors: Sequence[str], folder: Path, fix: str, limits: Limits | None = None
 ) -> None:
@@ -81,7 +75,7 @@ def fetch(
         If no mirror gives one of the files, or `folder` cannot be written.
     """
     order = list(mirrors)
-    tidy(folder, [file.name for file in files])
+    sweep_folder(folder)
     for file in files:
         path, failures = folder / file.name, []
         if file.digest_of(path) == (file.sha256 or file.md5):
@@ -160,7 +154,7 @@ def read_gz(path: Path, size: int, sha256: str) -> bytes:
     except zlib.error as error:
         raise UserError(f"{path}: damaged gzip file ({error}); {fix}") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
+        raise UserError(f"{path}: cannot be read ({cause(error)}); fix its permissions") from error
     check_content(content, size, sha256, str(path))
     return content
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.array_pickle import load_arrays
-from parmesan_cagem.data.fetch import RemoteFile, check_content, fetch, read_gz, tidy, user_cache
+from parmesan_cagem.data.fetch import RemoteFile, check_content, fetch, read_gz, user_cache
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.files import cause, sweep_folder
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def load(data_dir: Path | None) -> Dataset:
         folder = Path(os.path.expanduser(named))
         return _dataset(read_folder(folder, f"$CAGEM_DATA {folder}"), "IDX files in $CAGEM_DATA")
     cache = user_cache() / "mnist"
-    tidy(cache, [f"{name}.gz" for name in FILES])
+    sweep_folder(cache)
     if all(os.path.exists(cache / f"{name}.gz") for name in FILES):
         try:
             return _dataset(read_folder(cache, f"cache {cache}"), "IDX files in the user cache")
@@ -158,7 +159,7 @@ def read_folder(folder: Path, given: str) -> dict[str, bytes]:
             for place in (folder / "mnist", folder)
         }
     except OSError as error:
-        raise UserError(f"{given}: cannot be read ({error.strerror}); fix its permissions") from error
+        raise UserError(f"{given}: cannot be read ({cause(error)}); fix its permissions") from error
     place = min(missing, key=lambda place: len(missing[place]))
     if missing[place]:
         raise UserError(
@@ -195,7 +196,7 @@ def read_wheel() -> dict[str, bytes] | None:
     try:
         packed = Path(str(located)).read_bytes()
     except OSError as error:
-        raise UserError(f"{given}: {WHEEL_FILE} cannot be read ({error.strerror}); {fix}") from error
+        raise UserError(f"{given}: {WHEEL_FILE} cannot be read ({cause(error)}); {fix}") from error
     digest = hashlib.sha256(packed).hexdigest()
     if digest != WHEEL_FILE_SHA256:
         raise UserError(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from parmesan_cagem import files, npz
 from parmesan_cagem.data import Dataset, omniglot_mat, omniglot_zip
-from parmesan_cagem.data.fetch import fetch, tidy, user_cache
+from parmesan_cagem.data.fetch import fetch, user_cache
 from parmesan_cagem.data.resize import resize
-from parmesan_cagem.errors import UserError
+from parmesan_cagem.errors import UserError, words
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def load(data_dir: Path | None, unverified: bool = False) -> Dataset:
         folder = Path(os.path.expanduser(named))
         return _read_folder(folder, f"$CAGEM_DATA {folder}", "$CAGEM_DATA", unverified)
     cache = user_cache() / "omniglot"
-    tidy(cache, [*_ZIPS, omniglot_mat.NAME])
+    files.sweep_folder(cache)
     if os.path.exists(cache / omniglot_mat.NAME):
         try:
             return _read_mat(cache, "the user cache", unverified)
@@ -120,7 +120,7 @@ def _read_folder(folder: Path, given: str, where: str, unverified: bool) -> Data
                 return _read_mat(place, where, unverified)
         missing = {place: [name for name in _ZIPS if not (place / name).exists()] for place in places}
     except OSError as error:
-        raise UserError(f"{given}: cannot be read ({error.strerror}); fix its permissions") from error
+        raise UserError(f"{given}: cannot be read ({files.cause(error)}); fix its permissions") from error
     place = min(missing, key=lambda place: len(missing[place]))
     if missing[place]:
         raise UserError(
@@ -155,6 +155,7 @@ def _rebuilt_path() -> Path:
 def _read_rebuilt(made_from: list[str] | None) -> Arrays | None:
     """The cached arrays if they are whole and (unless None) were `made_from` zips of these digests."""
     path = _rebuilt_path()
+    files.sweep(path)  # what is found below is not written again
     if not os.path.exists(path):
         return None
     try:
@@ -167,7 +168,7 @@ def _read_rebuilt(made_from: list[str] | None) -> Arrays | None:
         if (digest := _digest(arrays)) != REBUILT_SHA256:
             raise ValueError(f"SHA-256 {digest}, not {REBUILT_SHA256}")
     except (OSError, ValueError, KeyError) as error:
-        _log.warning("%s: damaged (%s); it is made anew", path, " ".join(str(error).split()) or type(error).__name__)
+        _log.warning("%s: damaged (%s); it is made anew", path, words(error))
         return None
     return arrays
 

@@ -16,6 +16,7 @@ from parmesan_cagem.data.matfile import is_version_5, read_matrices
 from parmesan_cagem.data.mirror import looks_like_html
 from parmesan_cagem.data.resize import SMALL
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.files import cause, read_bytes
 
 NAME = "chardata.mat"
 MD5 = "21ecaf34373511aa7691cf2e0802aa3d"
@@ -56,13 +57,9 @@ def read(path: Path, unverified: bool) -> tuple[list[NDArray[Any]], bool]:
         key's shape or values wrong.
     """
     try:
-        if not path.is_file():  # a pipe would block
-            raise UserError(f"{path}: not a regular file; {_FIX}")
-        if (size := path.stat().st_size) > LIMIT:
-            raise UserError(f"{path}: has {size} bytes, {NAME} has less than {LIMIT}; {_FIX}")
-        content = path.read_bytes()
+        content = read_bytes(path, LIMIT)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
+        raise UserError(f"{path}: cannot be read ({cause(error)}); {_FIX}, or mend its permissions") from error
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
     if verified := md5 == MD5 or blob == GIT_BLOB:

@@ -20,6 +20,7 @@ from parmesan_cagem.data.fetch import RemoteFile
 from parmesan_cagem.data.mirror import looks_like_html
 from parmesan_cagem.data.resize import LARGE
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.files import cause, read_bytes
 
 # Name of the alphabet: characters, by zip; labels 0 .. 49 in this order.
 ALPHABETS = {
@@ -109,13 +110,9 @@ def read_files(folder: Path) -> dict[str, bytes]:
     for name in ALPHABETS:
         path = folder / f"{name}.zip"
         try:
-            if not path.is_file():  # a pipe would block
-                raise UserError(f"{path}: not a regular file; {_FIX}")
-            if (size := path.stat().st_size) > ZIP_BYTES:
-                raise UserError(f"{path}: has {size} bytes, OMNIGLOT's zips have less than {ZIP_BYTES}; {_FIX}")
-            contents[name] = path.read_bytes()
+            contents[name] = read_bytes(path, ZIP_BYTES)
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
+            raise UserError(f"{path}: cannot be read ({cause(error)}); {_FIX}, or mend its permissions") from error
     return contents
 
 

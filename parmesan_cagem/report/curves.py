@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +55,7 @@ def curves(title: str, log: Entries, record: Mapping[str, Any] | None = None) ->
     """
     entries = [entry for entry in log if "epoch" in entry]
     _check(entries)
+    entries = [{name: _drawable(value) for name, value in entry.items()} for entry in entries]
     with style.style():
         classes = any("usage" in entry for entry in entries)  # a model without y has neither labels nor clusters
         figure = style.new(style.DOUBLE, 5.0 if classes else 2.9)
@@ -82,16 +83,17 @@ def _check(entries: Entries) -> None:
                 raise UserError(f"epoch {entry['epoch']} of the log: {name} is no {kind.__name__}; restore the log")
         if "F" not in entry or len(entry.get("usage", ())) != len(entries[0].get("usage", ())):
             raise UserError(f"epoch {entry['epoch']} of the log lacks F, or shares of clusters; restore the log")
-        if any(abs(one) > _MOST for value in entry.values() for one in _numbers(value)):
-            raise UserError(f"epoch {entry['epoch']} of the log: a number above {_MOST:g}; restore the log")
-    if any(b["epoch"] <= a["epoch"] for a, b in itertools.pairwise(entries)):
+    if any(b["epoch"] <= a["epoch"] for a, b in itertools.pairwise(entries)) or entries[-1]["epoch"] > _MOST:
         raise UserError("the log: its epochs do not follow one another; restore it from a copy")
 
 
-def _numbers(value: Any) -> Iterable[float]:
+def _drawable(value: Any) -> Any:
+    """A value, or several, of the log; NaN, which leaves a gap, for what no axis can show: norms may explode."""
     if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else (value,)
+        return {name: _drawable(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_drawable(one) for one in value]
+    return value if abs(value) <= _MOST else np.nan
 
 
 def _head(axes: Axes, title: str, handles: Sequence[Any], columns: int) -> None:
@@ -112,6 +114,7 @@ def _bound(axes: Axes, entries: Entries) -> None:
     # The first epochs are tens of nats lower and would flatten all that follows.
     axes.set_ylabel("nats")
     values = np.array([entry["F"] for entry in entries])
+    values = values[np.isfinite(values)]
     if len(values) >= 10 and (floor := float(np.quantile(values, 0.1))) < values.max():
         low = floor - 0.15 * (values.max() - floor)
         if values.min() < low:
@@ -195,7 +198,8 @@ def _line(
 def _logarithmic(axes: Axes) -> None:
     """A logarithmic axis with plain numbers, where all values allow it."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines] or [np.ones(1)])
-    if (values > 0).all():
+    values = values[np.isfinite(values)]
+    if len(values) and (values > 0).all():
         axes.set_yscale("log")
         low, high = np.log10(values.min() * 0.6), np.log10(values.max() * 1.6)
         if np.ceil(low) > np.floor(high):  # no power of ten in between: no number would stand on the axis

@@ -283,6 +283,16 @@ def test_read_gz_names_what_it_may_not_read(method: str, tmp_path: Path, monkeyp
         read_gz(tmp_path / "set.gz", len(CONTENT), SHA256)
 
 
+def test_an_error_without_a_number_has_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("the server went away")  # its strerror is None
+
+    (tmp_path / "set.gz").write_bytes(PACKED)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"set.gz: cannot be read \(the server went away\); fix"):
+        read_gz(tmp_path / "set.gz", len(CONTENT), SHA256)
+
+
 def test_a_gzip_bomb_is_left_packed(tmp_path: Path) -> None:
     path = tmp_path / "set.gz"
     path.write_bytes(gzip.compress(bytes(1 << 24), 9) * 16)  # 256 MiB from 256 KiB

@@ -179,7 +179,10 @@ def test_a_wrong_picture_is_refused_though_the_digest_agrees(
 
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
-    [("MEMBERS", 59, "has 60 members, at most 59"), ("ZIP_BYTES", 5000, "bytes, OMNIGLOT's zips have less than 5000")],
+    [
+        ("MEMBERS", 59, "has 60 members, at most 59"),
+        ("ZIP_BYTES", 5000, "(has more than 5000 bytes); fix: fetch"),
+    ],
 )
 def test_limits(limit: str, value: int, words: str, files: Files, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(omniglot_zip, limit, value)
@@ -190,14 +193,14 @@ def test_what_is_no_file_is_not_opened(files: Files, tmp_path: Path) -> None:
     path = write_zips(tmp_path, files) / f"{BACKGROUND}.zip"
     path.unlink()
     os.mkfifo(path)  # opening it would block
-    assert f"{path}: not a regular file" in refused(tmp_path)
+    assert f"{path}: cannot be read (not a regular file)" in refused(tmp_path)
 
 
 def test_a_zip_that_may_not_be_read_is_named(files: Files, tmp_path: Path, monkeypatch) -> None:
-    def refuse(_: Path) -> None:
+    def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # root could not be refused by chmod
+    monkeypatch.setattr(omniglot_zip, "read_bytes", refuse)  # root could not be refused by chmod
     assert "cannot be read (Permission denied)" in refused(write_zips(tmp_path, files))
 
 
