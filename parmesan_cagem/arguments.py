@@ -57,6 +57,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"argument {flag}: expected one argument, not --")
         return super().parse_known_args(args, namespace)
 
+    def print_help(self, file: Any = None) -> None:
+        """As argparse does it, but that a failure to print is one: argparse's own method says nothing."""
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
 

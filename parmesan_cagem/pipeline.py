@@ -8,43 +8,23 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from parmesan_cagem import arguments, checkpoint, engines, files, memory, provenance
+from parmesan_cagem import arguments, checkpoint, engines, exit_status, files, memory, provenance
 from parmesan_cagem.arguments import Job
 from parmesan_cagem.config import LATER, MAY_CHANGE, Experiment
 from parmesan_cagem.data import Dataset, load
-from parmesan_cagem.errors import UserError, make_terminal_patient, one_line, out_of_memory
 from parmesan_cagem.partition import Partition, evaluated, lineage, partition
 from parmesan_cagem.report.row import table_row
 from parmesan_cagem.runfolder import RunFolder
-from parmesan_cagem.signals import Signals, Stopped
+from parmesan_cagem.signals import Signals
 
 
 def main(dataset: str, argv: Sequence[str] | None = None, prog: str = "run") -> int:
-    """Run, and turn every foreseen failure into one line and an exit status.
+    """Run; returns the exit status (:func:`exit_status.of`)."""
 
-    Returns
-    -------
-    int
-        0; 2 for a user's mistake; 3 for NaN or Inf; 130, 143 and 129 for SIGINT, SIGTERM and SIGHUP.
-    """
-    make_terminal_patient()
-    try:
-        with Signals(prog) as signals:
-            experiment, job = arguments.parse(sys.argv[1:] if argv is None else argv, dataset, prog)
-            run(experiment, job, signals)
-    except (UserError, Stopped) as error:
-        print(f"{prog}: {one_line(error)}", file=sys.stderr)
-        return error.exit_status
-    except FloatingPointError as error:
-        print(f"{prog}: {one_line(error)}", file=sys.stderr)
-        return 3
-    except (OSError, MemoryError, RuntimeError) as error:  # what nobody nearer by foresaw: a bug keeps its traceback
-        line = files.where(error) if isinstance(error, OSError) else out_of_memory(error)
-        if line is None:
-            raise
-        print(f"{prog}: {one_line(line)}", file=sys.stderr)
-        return UserError.exit_status
-    return 0
+    def job(signals: Signals) -> None:
+        run(*arguments.parse(sys.argv[1:] if argv is None else argv, dataset, prog), signals)
+
+    return exit_status.of(prog, job)
 
 
 def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TextIO, cast
 
 from tqdm import tqdm
+
+from parmesan_cagem.streams import Patient
 
 SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
     """Counts ``total`` units of work with a rate, the time left and a few words such as the bound.
+
+    A terminal, pipe or log that is gone does not stop the work: there is no progress to be seen from then on.
 
     Parameters
     ----------
@@ -26,9 +31,10 @@ class Progress:
         self._total, self._unit, self._title, self._quiet = total, unit, title, quiet
         self._count, self._first, self._started = done, done, time.monotonic()
         self._last_line = self._started
+        self._stream = cast(TextIO, Patient(sys.stderr))
         self._bar: tqdm | None = None
         if not quiet and sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, unit=unit, desc=title, dynamic_ncols=True)
+            self._bar = tqdm(total=total, initial=done, unit=unit, desc=title, dynamic_ncols=True, file=self._stream)
 
     def advance(self, units: int, words: str = "") -> None:
         """Count ``units`` more and show ``words``."""
@@ -41,14 +47,14 @@ class Progress:
             rate = (self._count - self._first) / (self._last_line - self._started)
             left = (self._total - self._count) / rate
             line = f"{self._title}: {self._count}/{self._total} {self._unit}"
-            print(f"{line}, {rate:.3g}/s, {_clock(left)} left  {words}", file=sys.stderr, flush=True)
+            print(f"{line}, {rate:.3g}/s, {_clock(left)} left  {words}", file=self._stream, flush=True)
 
     def say(self, line: str) -> None:
         """Print a line without breaking the bar."""
         if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(line, file=self._stream)
         elif not self._quiet:
-            print(line, file=sys.stderr, flush=True)
+            print(line, file=self._stream, flush=True)
 
     def __enter__(self) -> Progress:
         return self

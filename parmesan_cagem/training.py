@@ -238,8 +238,8 @@ class Trainer:
             quick = time.monotonic() - clock < BLOCK_SECONDS / 2 and len(inputs[0]) == self._block
             if quick and self.e.devices == 1:
                 self._block *= 2
+            self.signals.check()  # first: a terminal may take its time
             progress.advance(len(inputs[0]), f"epoch {p.epoch + 1}  F {self._means()['F']:.2f}")
-            self.signals.check()
         clock = time.monotonic()
         self._run_block.pull()
         entry = self._entry()

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -45,20 +46,27 @@ def digits():
     )
 
 
-def called(command, *arguments, engine=None, data=None):
-    """(exit status, standard output, standard error) of ``run_mnist.py`` or ``cagem``, in this process."""
+@contextlib.contextmanager
+def small(engine=None, data=None):
+    """While it lasts, the package's programs have small data and an engine of Python code."""
     machine = engine or TheanoC(mode="FAST_COMPILE")
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with pytest.MonkeyPatch.context() as patch:
         for module in ("parmesan_cagem.pipeline", "parmesan_cagem.data"):
             patch.setattr(f"{module}.load", lambda *_: data or digits())
         patch.setattr("parmesan_cagem.engines.check", lambda name: None)
         patch.setattr("parmesan_cagem.engines.get", lambda *settings: machine)
-        main = {
-            "run_mnist.py": lambda argv: pipeline.main("mnist", argv, "run_mnist.py"),
-            "cagem": cli.main,
-        }[command]
-        status = main([str(argument) for argument in arguments])
+        yield
+
+
+def main_of(command):
+    return {"run_mnist.py": lambda argv: pipeline.main("mnist", argv, "run_mnist.py"), "cagem": cli.main}[command]
+
+
+def called(command, *arguments, engine=None, data=None):
+    """(exit status, standard output, standard error) of ``run_mnist.py`` or ``cagem``, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with small(engine, data), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main_of(command)([str(argument) for argument in arguments])
     return status, out.getvalue(), err.getvalue()
 
 
@@ -92,3 +100,8 @@ class Counting:
 def without_times(record):
     record["eval"] = {k: v for k, v in record["eval"].items() if k not in ("finished", "seconds", "peak_memory_bytes")}
     return record
+
+
+if __name__ == "__main__":
+    with small():
+        sys.exit(main_of(sys.argv[1])(sys.argv[2:]))
