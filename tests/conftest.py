@@ -10,7 +10,7 @@ from parmesan_cagem.toolchain import numpy_has_c_code
 # The image sets it; tests say themselves where results go.
 os.environ.pop("CAGEM_RESULTS", None)
 
-# A background job of a plain shell ignores SIGINT, nohup SIGHUP; programs then ignore them too, which is a test of its own.
+# A background job of a plain shell ignores SIGINT, nohup SIGHUP; programs then ignore them too: a test of its own.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:

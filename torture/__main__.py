@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no part {unknown[0]!r}; choose from {', '.join(PARTS)}")
     status = 0
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:  # as for background jobs: the victims would ignore it as well
+            signal.signal(number, usual)
     if not args.table:
         args.logs.mkdir(parents=True, exist_ok=True)
         chosen = [part for part in PARTS if part in args.parts] or list(PARTS)
