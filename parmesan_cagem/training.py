@@ -103,7 +103,6 @@ class Trainer:
             e.label_weights(len(partition.unlabelled), max(len(labelled), 1)),
             labels[labelled],
         )
-        self._guard = Guard(folder.path, partition, list(self.step.outputs))
         self._sizes = {name: model.classes if v.ndim else 1 for name, v in self.step.outputs.items()}
         self._run_block = engine.steps(
             self.step.inputs, list(self.step.outputs.values()), self.step.updates.items(), "train"
@@ -269,6 +268,10 @@ class Trainer:
             stop = start + self._block
             yield [sequence[start:stop] for sequence in sequences]
             start = stop
+
+    @property
+    def _guard(self) -> Guard:
+        return Guard(self.folder.path, self.partition, list(self.step.outputs))
 
     def _state(self) -> dict[str, np.ndarray]:
         """All that a step changes, by name, as it is now."""
