@@ -202,3 +202,13 @@ def test_an_installed_package_finds_the_file_of_the_current_folder_or_says_what_
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "paper.json").write_text(FILE.read_text())
     assert list(paper.load()) == ["table1", "table2", "table3", "text"]
+
+
+def test_a_cell_that_does_not_say_its_run_is_refused(tmp_path):
+    numbers = json.loads(paper.CHECKOUT.read_bytes())
+    rows = numbers["tables"]["table2"]["rows"]
+    places = [place for row in rows for place in (row.get("values") or {"": row}).values()]
+    del next(place["cell"] for place in places if place.get("cell"))["model"]
+    (tmp_path / "paper.json").write_text(json.dumps(numbers))
+    with pytest.raises(UserError, match="a cell has dataset, model, temperature"):
+        paper.load(tmp_path / "paper.json")

@@ -20,7 +20,7 @@ def published(table: PublishedTable) -> dict[int, float]:
     found = {}
     for place in (place for row in table.rows for place in row.values):
         cell = place.settings or {}
-        if (cell.get("model"), cell.get("clusters")) == ("cagem", 10) and place.value is not None:
+        if (cell.get("model"), cell.get("clusters")) == ("cagem", 10) and "labels" in cell and place.value is not None:
             found[cell["labels"]] = place.value
     return found
 

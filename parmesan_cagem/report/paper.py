@@ -141,6 +141,9 @@ def _published(table: str, row: str, column: str, quantity: str, place: dict[str
         raise ValueError(f"{row} {column}: {numbers}: not numbers")
     if not all(type(place.get(name, kind())) in (kind, type(None)) for name, kind in (("about", bool), ("cell", dict))):
         raise ValueError(f"{row} {column}: about or cell is of another kind")
+    needed = {"dataset", "model", *(["temperature"] if table == "table2" else [])}
+    if place.get("cell") is not None and not needed <= place["cell"].keys():
+        raise ValueError(f"{row} {column}: a cell has {', '.join(sorted(needed))}")
     for setting, value in (place.get("cell") or {}).items():
         kind = {"temperature": bool, "subsets": int}.get(setting) or type(DEFAULTS[setting])
         if not all(type(one) is kind for one in (value if isinstance(value, list) and value else [value])):
