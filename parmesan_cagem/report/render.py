@@ -11,7 +11,7 @@ from parmesan_cagem.report.table import Row, Table
 
 GENERATED = "Generated from the records by `cagem tables`. Do not edit: another run of it would undo the change."
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&$]")
-_FORMULA = re.compile(r"[=+@\t\r＝＋＠－]|-(?![\d.]+( |$))")  # the wide ones, too: Excel reads them alike
+_FORMULA = re.compile(r"[=@\t\r＝＋＠－]|[+-](?![\d.]+( |$))")  # the wide ones, too: Excel reads them alike
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -69,8 +69,8 @@ def inert(text: str) -> str:
 
     Examples
     --------
-    >>> inert("=1+1"), inert("-79.38"), inert("-79.38 ± 0.50"), inert("-x")
-    ("'=1+1", '-79.38', '-79.38 ± 0.50', "'-x")
+    >>> inert("=1+1"), inert("+4.67"), inert("-79.38 ± 0.50"), inert("-x"), inert("+x")
+    ("'=1+1", '+4.67', '-79.38 ± 0.50', "'-x", "'+x")
     """
     return f"'{text}" if _FORMULA.match(text) else text
 
