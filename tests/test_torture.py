@@ -19,7 +19,10 @@ def test_a_part_ends_well_only_if_it_injected_something_and_lost_nothing(tmp_pat
     for loss in losses:
         figures.lose(loss)
     figures.details["phases"] = {"start": 2}
-    assert figures.finish(tmp_path / "new" / "kill.json") == status
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    assert figures.finish(tmp_path / "new" / "kill.json", scratch) == status
+    assert scratch.exists() == bool(losses)
     facts = json.loads((tmp_path / "new" / "kill.json").read_text())
     assert (facts["injected"], facts["survived"], facts["lost"]) == (survived + len(losses), survived, len(losses))
     assert facts["losses"] == losses
@@ -28,6 +31,7 @@ def test_a_part_ends_well_only_if_it_injected_something_and_lost_nothing(tmp_pat
     printed = capsys.readouterr()
     assert f"{len(losses)} lost" in printed.out
     assert all(loss in printed.err for loss in losses)
+    assert (str(scratch) in printed.err) == bool(losses)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -238,11 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         if len(first) == 2:
             judge(figures, f"{width}: engine c against engine xla", ROUNDING, first["c"], first["xla"])
-    if figures.losses:
-        print(f"determinism: its runs are kept in {scratch}", file=sys.stderr)
-    else:
-        shutil.rmtree(scratch)
-    return figures.finish(args.json)
+    return figures.finish(args.json, scratch)
 
 
 if __name__ == "__main__":

@@ -62,11 +62,7 @@ def main() -> int:
     if args.only is None or "disk" in args.only:
         found.details["full disk"] = _full_disk(found, scratch / "disk", training=args.only is None)
     shutil.rmtree(compiled or "", ignore_errors=True)
-    if found.losses:
-        print(f"kept for a look: {scratch}", file=sys.stderr)
-    else:
-        shutil.rmtree(scratch)
-    return found.finish(args.json)
+    return found.finish(args.json, scratch)
 
 
 def _full_disk(found: figures.Figures, scratch: Path, training: bool) -> list[str]:

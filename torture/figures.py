@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -65,9 +66,16 @@ class Figures:
         minutes = (time.monotonic() - self._clock) / 60
         print(f"{self.part} {minutes:5.1f} min: {text}", file=sys.stderr, flush=True)
 
-    def finish(self, path: Path | None) -> int:
-        """Write the figures, print one line; 1 if anything was lost, or if nothing was injected."""
+    def finish(self, path: Path | None, scratch: Path | None = None) -> int:
+        """Write the figures, print one line; 1 if anything was lost, or if nothing was injected.
+
+        The part's folder ``scratch`` is removed, unless something in it was lost: then it is named and kept.
+        """
         assert self.injected == self.survived + len(self.losses)
+        if scratch is not None and self.losses:
+            print(f"{self.part}: what it left is kept in {scratch}", file=sys.stderr)
+        elif scratch is not None:
+            shutil.rmtree(scratch)
         seconds = round(time.monotonic() - self._clock, 1)
         counts = {"injected": self.injected, "survived": self.survived, "lost": len(self.losses)}
         if path is not None:

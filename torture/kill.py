@@ -15,7 +15,6 @@ import collections
 import functools
 import os
 import random
-import shutil
 import sys
 import tempfile
 import threading
@@ -132,13 +131,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seconds_of_evaluation_lost": sorted(campaign.seconds_lost),
         "seed": args.seed,
     }
-    if found.losses:
-        found.say(f"kept: {scratch}")
-    else:
-        shutil.rmtree(scratch)
     for what, times in sorted(campaign.phases.items()):
         found.say(f"{times:4d} {what}")
-    return found.finish(args.json)
+    return found.finish(args.json, scratch)
 
 
 if __name__ == "__main__":

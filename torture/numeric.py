@@ -202,11 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         training(processes, engine, np.random.default_rng(args.seed))
         figures.details[f"faults with engine {engine}"] = figures.injected - before
     evaluation(processes)
-    if figures.losses:
-        print(f"numeric: its runs are kept in {scratch}", file=sys.stderr)
-    else:
-        shutil.rmtree(scratch)
-    return figures.finish(args.json)
+    return figures.finish(args.json, scratch)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -206,11 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for engine, class_bn in RUNS:
         soak(figures, scratch, engine, class_bn, args.epochs, args.seed)
     figures.details["limit_kib_per_epoch"] = LIMIT
-    if figures.losses:
-        print(f"soak: its runs are kept in {scratch}", file=sys.stderr)
-    else:
-        shutil.rmtree(scratch)
-    return figures.finish(args.json)
+    return figures.finish(args.json, scratch)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -55,11 +54,7 @@ def main() -> int:
         before = figures.injected
         do[part](scratch / part)
         figures.say(f"{part}: {figures.injected - before} faults")
-    if figures.losses:
-        figures.say(f"kept: {scratch}")
-    else:
-        shutil.rmtree(scratch)
-    return figures.finish(args.json)
+    return figures.finish(args.json, scratch)
 
 
 _DOWNLOADS = (downloads.bad_mirrors, downloads.caches, downloads.at_once)
