@@ -9,6 +9,7 @@ from pathlib import Path
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.presets import LAYERED, WITH_Y
+from parmesan_cagem.widths import hidden_widths
 
 _FLOAT = 4
 _DEVICES = Path("/dev")
@@ -73,22 +74,3 @@ def of_this_machine() -> int | None:
         with contextlib.suppress(OSError, ValueError):  # none, or "max"
             found.append(int((Path("/sys/fs/cgroup") / name).read_text()))
     return min(found, default=None)
-
-
-def hidden_widths(e: Experiment, level: int) -> tuple[int, int]:
-    """Units of both hidden layers of a network around latent layer ``level`` (1: x and z1).
-
-    Examples
-    --------
-    >>> [hidden_widths(Experiment(), level) for level in (1, 2)]
-    [(1024, 1024), (512, 512)]
-    >>> ladder = Experiment(model="lvae", labels=0, layers=5, widths="ladder")
-    >>> [hidden_widths(ladder, level)[0] for level in (1, 2, 3, 4, 5)]
-    [512, 256, 128, 64, 32]
-    """
-    if e.widths == "tapered":
-        return e.wide, e.narrow
-    if e.widths == "nodes":
-        return (e.wide, e.wide) if level == 1 else (e.narrow, e.narrow)
-    units = max(1, e.wide // 2 ** (level if e.widths == "ladder" else level - 1))
-    return units, units

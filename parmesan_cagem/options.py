@@ -64,10 +64,10 @@ def check(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         value, facts = getattr(settings, field.name), field.metadata
         flag = "--" + field.name.replace("_", "-")
-        if type(value) is int and value.bit_length() > 10_000:  # Python refuses to print thousands of digits
-            raise UserError(f"{flag}: must be a number of fewer digits")
         if facts["choices"] and value not in facts["choices"]:
-            raise UserError(f"{flag} {value}: unknown; choose one of {', '.join(facts['choices'])}")
+            raise UserError(
+                f"{flag} {value if isinstance(value, str) else told(value)}: unknown; choose one of {', '.join(facts['choices'])}"
+            )
         expected = type(field.default)
         if expected is float and type(value) is int:
             value = float(value) if abs(value) <= LARGEST else math.inf

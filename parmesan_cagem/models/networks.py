@@ -14,9 +14,9 @@ from theano.tensor.var import TensorVariable
 
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.layers import ClassSumLayer
-from parmesan_cagem.memory import hidden_widths
 from parmesan_cagem.models.terms import Terms
 from parmesan_cagem.normalisation import BatchNormLayer, Statistics
+from parmesan_cagem.widths import hidden_widths
 
 Gaussian = tuple[Any, Any]  # layers of mu and log sigma
 
