@@ -65,9 +65,8 @@ def check(settings: Any) -> None:
         value, facts = getattr(settings, field.name), field.metadata
         flag = "--" + field.name.replace("_", "-")
         if facts["choices"] and value not in facts["choices"]:
-            raise UserError(
-                f"{flag} {value if isinstance(value, str) else told(value)}: unknown; choose one of {', '.join(facts['choices'])}"
-            )
+            given = value if isinstance(value, str) else told(value)
+            raise UserError(f"{flag} {given}: unknown; choose one of {', '.join(facts['choices'])}")
         expected = type(field.default)
         if expected is float and type(value) is int:
             value = float(value) if abs(value) <= LARGEST else math.inf

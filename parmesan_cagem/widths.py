@@ -1,4 +1,4 @@
-"""The units of hidden layers that the settings ask for. Apart from the networks: others ask without importing Theano."""
+"""Units of the hidden layers that settings ask for; apart from the networks, so that no Theano is needed to know."""
 
 from __future__ import annotations
 
