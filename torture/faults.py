@@ -44,11 +44,14 @@ def main() -> int:
     per_scenario = {}
     for scenario in faults_scenarios.every(args.only, scratch):
         stage = Stage(scenario, scratch / scenario.name.replace(" ", "-"), library)
-        before = found.injected
+        before, missed = found.injected, 0
         for number, (kind, path) in enumerate(stage.operations, start=1):
             for fault in faults(number + args.seed, kind, scenario.thorough and not args.sparse):
                 lost, outcome = stage.play(failing.Fault(number, fault.mode, fault.code))
                 what = f"{scenario.name}: operation {number}, {kind} {path.name}, {fault}"
+                if lost is None:
+                    missed += 1
+                    continue
                 if lost:
                     found.lose(f"{what}: {lost}")
                     continue
@@ -56,7 +59,7 @@ def main() -> int:
                 if outcome.status == 0 and fault.mode != failing.SHORT:
                     harmless[f"{scenario.name}: {kind} {subject(path)}"] += 1
         count = found.injected - before
-        per_scenario[scenario.name] = {"operations": len(stage.operations), "faults": count}
+        per_scenario[scenario.name] = {"operations": len(stage.operations), "faults": count, "not reached": missed}
         found.say(f"{scenario.name}: {len(stage.operations)} operations, {count} faults")
     found.details = {"scenarios": per_scenario, "harmless": dict(sorted(harmless.items()))}
     if args.only is None or "disk" in args.only:

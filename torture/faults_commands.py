@@ -82,6 +82,7 @@ def mirror(folder: Path) -> str:
     """The address of a server of ``folder``, in a process of its own, which ends with this one."""
     handler = functools.partial(_Mirror, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who fails leaves in mid-download
     parent = os.getpid()
     if os.fork() == 0:
         threading.Thread(target=server.serve_forever, daemon=True).start()

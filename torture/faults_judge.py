@@ -101,14 +101,21 @@ class Stage:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self._former, self.folder)
 
-    def play(self, fault: Fault) -> tuple[str, Outcome]:
-        """Which promise the fault broke (empty: none), and how the process ended."""
+    def play(self, fault: Fault) -> tuple[str | None, Outcome]:
+        """Which promise the fault broke (empty: none; None: it was not reached), and how the process ended.
+
+        A download is written in blocks as they come, so its operations are a few more or fewer each time.
+        """
         self._set()
         outcome = self._child(lambda: self.scenario.act(self.folder), fault)
+        reached = fault.number <= len(outcome.operations)
+        if outcome.status == 0 and not reached:
+            return None, outcome
+        self._played = outcome.operations if reached else self.operations
         return self._judge(fault, outcome) or self._afterwards(), outcome
 
     def _judge(self, fault: Fault, outcome: Outcome) -> str:
-        kind, path = self.operations[fault.number - 1]
+        kind, path = self._played[fault.number - 1]
         now = state(self.folder)
         if fault.mode in failing.CRASHES:
             return "" if outcome.status == failing.CRASHED else f"exit status {outcome.status}, not that of the crash"
@@ -130,7 +137,7 @@ class Stage:
         if os.strerror(fault.code) not in lines[-1]:
             return f"the message does not name the cause {os.strerror(fault.code)!r}: {lines[-1]}"
         later = fault.mode in (*failing.STICKY, failing.SHORT_FAIL)  # it may be another file's turn by then
-        concerned = [path for _, path in self.operations[fault.number - 1 :]] if later else [path]
+        concerned = [path for _, path in self._played[fault.number - 1 :]] if later else [path]
         if not any(self._names(path, lines[-1]) for path in concerned):
             return f"the message does not name {subject(path)}: {lines[-1]}"
         return self._kept(fault, now, self._own(fault.number - 1))
@@ -141,11 +148,16 @@ class Stage:
         return str(path.parent) in line and named in line
 
     def _own(self, place: int) -> str:
-        """Which file the operation was for: of a folder, the one that was put there last."""
-        kind, path = self.operations[place]
+        """Which file the operation was to change: of a folder, the one that was put there last; none, if it only reads.
+
+        A file that is opened under a name which was put in place before is whole and new, and read.
+        """
+        kind, path = self._played[place]
+        if kind in ("open", "close") and ("rename", path) in self._played[:place]:
+            return ""
         if kind == "mkdir" or (path != self.folder and not path.is_dir()):
             return str(path.with_name(subject(path)).relative_to(self.folder))
-        put = [p for k, p in self.operations[:place] if k == "rename" and p.parent == path]
+        put = [p for k, p in self._played[:place] if k == "rename" and p.parent == path]
         return str((put[-1] if put else path).relative_to(self.folder))
 
     def _kept(self, fault: Fault, now: State, own: str) -> str:
