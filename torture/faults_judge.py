@@ -108,7 +108,8 @@ class Stage:
         """
         self._set()
         outcome = self._child(lambda: self.scenario.act(self.folder), fault)
-        reached = fault.number <= len(outcome.operations)
+        played = outcome.operations[fault.number - 1 : fault.number]
+        reached = [kind for kind, _ in played] == [self.operations[fault.number - 1][0]]
         if outcome.status == 0 and not reached:
             return None, outcome
         self._played = outcome.operations if reached else self.operations
@@ -145,7 +146,7 @@ class Stage:
     def _names(self, path: Path, line: str) -> bool:
         """Whether a message names the file that the operation was on; of a folder, one in it."""
         named = subject(path).replace("checkpoint.previous", "checkpoint").replace(".partial", "")
-        return str(path.parent) in line and named in line
+        return str(path.parent) in line and named in line.replace(".partial", "")
 
     def _own(self, place: int) -> str:
         """Which file the operation was to change: of a folder, the one that was put there last; none, if it only reads.
