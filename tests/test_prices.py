@@ -2,6 +2,7 @@
 
 import functools
 
+import jsonschema
 import numpy as np
 import pytest
 import theano.tensor as T
@@ -266,7 +267,7 @@ def test_prices_add_up():
 
 def test_the_schema_describes_and_requires_every_key():
     schema = prices_record.schema()
-    prices_record.jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator.check_schema(schema)
     for node in (schema, *(v for v in schema["properties"].values() if "properties" in v)):
         assert node["additionalProperties"] is False
         assert set(node["required"]) == set(node["properties"])
