@@ -128,6 +128,14 @@ class Experiment:
     warmup_epochs: int = option(
         100, "epochs over which the temperature rises from 0 to 1; 0: none", "paper section 5", minimum=0
     )
+    tempered: str = option(
+        "all",
+        "terms that the temperature multiplies: all but log p(x|.), or without y's, log p(y|.) - log q(y|.)",
+        "the paper does not say",
+        choices=("all", "z"),
+        models=WITH_Y,
+        later=True,
+    )
     train_iw: int = option(
         1, "samples of each image in training; 1 is the paper's F (iwae: 50)", "paper Table 1, IW", minimum=1
     )
@@ -163,6 +171,13 @@ class Experiment:
     iw_samples: int = option(5000, "k of the reported bound F_k", "paper section 5", minimum=1, role="evaluation")
     eval_images: int = option(
         0, "test images of the bound, a class-stratified seeded subset; 0: all", minimum=0, role="evaluation"
+    )
+    eval_split: str = option(
+        "test",
+        "images of the evaluation: the test set, or the training images that --holdout keeps out (to choose settings)",
+        choices=("test", "heldout"),
+        role="evaluation",
+        later=True,
     )
     eval_seed: int = option(
         1, "seed of the evaluation's binarisation, subset and noise", minimum=0, maximum=MAX_SEED, role="evaluation"

@@ -95,13 +95,16 @@ def read(path: Path, preset: str, out: Path) -> Grid:
         The file is no grid, or an entry no run: names the file and the entry.
     """
     content = _content(path)
-    if unknown := sorted(map(str, set(content) - {"shards", "runs"})):
-        raise UserError(f"{path}: {', '.join(unknown)}: unknown; a grid has shards and runs")
+    if unknown := sorted(map(str, set(content) - {"shards", "settings", "runs"})):
+        raise UserError(f"{path}: {', '.join(unknown)}: unknown; a grid has shards, settings and runs")
     shards, entries = content.get("shards", 1), content.get("runs")
     if type(shards) is not int or not 1 <= shards <= MOST_SHARDS:
         raise UserError(f"{path}: shards: {_short(shards)}: give a whole number of at least 1, at most {MOST_SHARDS}")
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: runs: give a list of entries, each with for and settings")
+    common = content.get("settings", {})
+    if not isinstance(common, dict):
+        raise UserError(f"{path}: settings: {_short(common)}: give what all runs share, as `wide: 256`")
     runs: dict[str, Run] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{path}, entry {number}"
@@ -110,7 +113,8 @@ def read(path: Path, preset: str, out: Path) -> Grid:
         fills = _fills(entry, where)
         where += f" ({', '.join(fills)})"
         try:
-            for e in _experiments({name: value for name, value in entry.items() if name != "for"}, preset):
+            own = {name: value for name, value in entry.items() if name != "for"}
+            for e in _experiments({**common, **own}, preset):
                 run = _run(e, fills, out)
                 if run.name in runs:
                     raise UserError(f"the run {run.name} stands in the grid already; let one entry say all it is for")

@@ -15,38 +15,48 @@ from parmesan_cagem.models.terms import Terms
 from parmesan_cagem.normalisation import Statistics
 
 
-def bound(terms: Terms, temperature: Any = 1.0) -> TensorVariable:
+def bound(terms: Terms, temperature: Any = 1.0, y_temperature: Any = None) -> TensorVariable:
     """The bound F of every image, with temperature T on the KL-like terms.
 
     With a class (paper section 3.1), where z stands for the variables that are drawn after it,
     ``F(x) = sum_y q(y|.) [log p(x|.) + T (sum log p - log q(y|.) - sum_z log q(z|.))] - T sum_before log q``;
     without one, ``F(x) = log p(x|.) + T (sum log p - sum log q)``.
 
+    Parameters
+    ----------
+    y_temperature : optional
+        Of the terms of y, ``log p(y|.) - log q(y|.)``, where theirs is not T: the paper does not say which terms it
+        multiplies.
+
     Returns
     -------
     TensorVariable
         (B,), nats.
     """
-    inside, outside = _latent(terms)
-    return _over_y(terms, terms.p_x + temperature * inside) - temperature * outside
+    each, outside = _tempered(terms, temperature, y_temperature)
+    return _over_y(terms, each) - outside
 
 
-def log_weight(terms: Terms, temperature: Any = 1.0) -> TensorVariable:
+def log_weight(terms: Terms, temperature: Any = 1.0, y_temperature: Any = None) -> TensorVariable:
     """Logarithm of the marginal importance weight of one sample.
 
     ``w = sum_y q(y|.) exp[log p(x|.) + T (...)] / q(before y)^T``; for CaGeM at T = 1 this is
     ``sum_y p(x,y,z1,z2^y) / (q(z1|x) q(z2^y|x,y,z1))``. Its expectation is p(x).
+
+    Parameters
+    ----------
+    y_temperature : optional
+        As in :func:`bound`.
 
     Returns
     -------
     TensorVariable
         (B,), nats. The log-mean-exp over k independent samples is the bound F_k.
     """
-    inside, outside = _latent(terms)
-    each = terms.p_x + temperature * inside
+    each, outside = _tempered(terms, temperature, y_temperature)
     if each.ndim == 1:  # nothing is drawn before a class that is not there
         return each
-    return densities.log_sum_exp(terms.latents["y"].log_q + each, axis=1) - temperature * outside
+    return densities.log_sum_exp(terms.latents["y"].log_q + each, axis=1) - outside
 
 
 def decomposition(terms: Terms) -> dict[str, TensorVariable]:
@@ -90,6 +100,16 @@ def expected_log_p_y(terms: Terms) -> TensorVariable:
 def _over_y(terms: Terms, value: TensorVariable) -> TensorVariable:
     """The mean over y ~ q(y|.): (B, K) -> (B,); what has no class axis stays."""
     return T.sum(T.exp(terms.latents["y"].log_q) * value, axis=1) if value.ndim == 2 else value
+
+
+def _tempered(terms: Terms, temperature: Any, y_temperature: Any) -> tuple[TensorVariable, Any]:
+    """What is averaged over y, (B, K), and ``T sum log q`` of what is drawn before y, (B,); without a class (B,), 0."""
+    inside, outside = _latent(terms)
+    each = terms.p_x + temperature * inside
+    if y_temperature is not None and "y" in terms.latents:
+        y = terms.latents["y"]
+        each = each + (y_temperature - temperature) * (y.log_p - y.log_q)
+    return each, temperature * outside
 
 
 def _latent(terms: Terms) -> tuple[Any, Any]:

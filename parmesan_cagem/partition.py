@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,24 @@ class Partition:
     @property
     def labelled_sha256(self) -> str | None:
         return indices_sha256(self.labelled) if len(self.labelled) else None
+
+
+def judged(dataset: Dataset, e: Experiment, parts: Partition) -> Dataset:
+    """The data set with the images that ``eval_split`` names in the place of its test images.
+
+    With ``heldout`` no number of the evaluation has seen the test set: that is how settings are chosen.
+
+    Raises
+    ------
+    UserError
+        None are held out.
+    """
+    if e.eval_split == "test":
+        return dataset
+    if not e.holdout:
+        raise UserError("--eval-split heldout --holdout 0: no images are held out; train with --holdout 10000")
+    images, labels = dataset.train_images[parts.heldout], dataset.train_labels[parts.heldout]
+    return dataclasses.replace(dataset, test_images=images, test_labels=labels)
 
 
 def evaluated(dataset: Dataset, e: Experiment) -> NDArray[np.int64]:

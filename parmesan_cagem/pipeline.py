@@ -12,7 +12,7 @@ from parmesan_cagem import arguments, checkpoint, engines, exit_status, files, m
 from parmesan_cagem.arguments import Job
 from parmesan_cagem.config import LATER, MAY_CHANGE, Experiment
 from parmesan_cagem.data import Dataset, load
-from parmesan_cagem.partition import Partition, evaluated, lineage, partition
+from parmesan_cagem.partition import Partition, evaluated, judged, lineage, partition
 from parmesan_cagem.report.row import table_row
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.signals import Signals
@@ -36,6 +36,7 @@ def run(e: Experiment, job: Job, signals: Signals) -> dict[str, Any] | None:
     """
     data = load(e.dataset, job.data_dir, job.unverified)
     parts = partition(data, e)
+    data = judged(data, e, parts)
     evaluated(data, e)
     memory.check(e, data.train_images.shape[1])
     engines.check(e.engine)

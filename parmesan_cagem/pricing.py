@@ -16,7 +16,7 @@ from parmesan_cagem.errors import UserError
 from parmesan_cagem.evaluation import mean_and_error
 from parmesan_cagem.ledger import LEDGER as EVALUATION
 from parmesan_cagem.ledger import Ledger
-from parmesan_cagem.partition import evaluated, partition
+from parmesan_cagem.partition import evaluated, judged, partition
 from parmesan_cagem.runfolder import RunFolder
 
 LEDGER = "prices.h5"
@@ -57,7 +57,9 @@ def finish(
         A result is not finite.
     """
     model = trained.load(folder.path)
-    parts, indices = partition(data, e), evaluated(data, e)
+    parts = partition(data, e)
+    data = judged(data, e, parts)
+    indices = evaluated(data, e)
     trained.check_data(model, data.sha256, parts.labelled_sha256)
     now_trained = recording.training_fields(folder, model, e, data, parts)
     changed = [key for key in ("config_hash", "started", "steps", "train_seconds") if now_trained[key] != record[key]]

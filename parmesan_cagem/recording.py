@@ -52,7 +52,7 @@ class Work:
     def identity(self, git: dict[str, Any]) -> dict[str, Any]:
         """What its results follow from, besides the protocol: others are not these. A device may change on the way."""
         source = {"engine": self.engine.name, "precision": self.engine.precision, "git": git}
-        return {"weights": self.trained.sha256, "data": self.data.sha256, **source}
+        return {"weights": self.trained.sha256, "data": self.data.sha256, "split": self.e.eval_split, **source}
 
 
 def finish(folder: RunFolder, work: Work, ledger: Ledger | None = None) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _protocol(record: dict[str, Any]) -> list[Any]:
         "engine",
         "precision",
     )
-    return [record["steps"], *(record["eval"][name] for name in named)]
+    return [record["steps"], record["config"].get("eval_split", "test"), *(record["eval"][name] for name in named)]
 
 
 def _words(record: dict[str, Any]) -> str:
@@ -210,10 +210,12 @@ def print_results(record: dict[str, Any], folder: RunFolder) -> None:
     k = record["eval"]["k"]
     bound = record["bounds"][f"F_{k}"]
     spread = "" if bound["standard_error"] is None else f" +- {bound['standard_error']:.2f}"
-    print(f"bound      F_{k} = {bound['mean']:.2f}{spread} nats, on {record['eval']['images']} test images")
+    images = "held-out images" if record["config"].get("eval_split") == "heldout" else "test images"
+    print(f"bound      F_{k} = {bound['mean']:.2f}{spread} nats, on {record['eval']['images']} {images}")
     errors = [f"{name}(y|x) {record[f'error_{name}']:.2f} %" for name in "qp" if record[f"error_{name}"] is not None]
     if errors:
-        print(f"test error {', '.join(errors)}, on {record['eval']['error_images']} images")
+        name = "error     " if images.startswith("held") else "test error"
+        print(f"{name} {', '.join(errors)}, on {record['eval']['error_images']} images")
     elif record["clustering"]:
         agreement = record["clustering"]
         print(f"clusters   purity {agreement['purity']:.3f}, NMI {agreement['nmi']:.3f} with the classes")

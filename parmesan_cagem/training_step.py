@@ -72,10 +72,11 @@ def build(
     statistics = BatchStatistics()
     terms = model.terms(x, _noise(model, streams, model.noise_shapes(e.batch_size * e.train_iw)), statistics)
     outputs: OrderedDict[str, TensorVariable] = OrderedDict()
+    temperatures = (temperature, None if e.tempered == "all" else 1.0)
     if e.train_iw == 1 or e.iw_objective == "averaged":
-        objective = T.mean(objectives.bound(terms, temperature))
+        objective = T.mean(objectives.bound(terms, *temperatures))
     else:
-        weights = T.reshape(objectives.log_weight(terms, temperature), (e.batch_size, e.train_iw))
+        weights = T.reshape(objectives.log_weight(terms, *temperatures), (e.batch_size, e.train_iw))
         objective = T.mean(densities.log_mean_exp(weights, axis=1))
     outputs["objective"] = objective
     outputs["F"] = T.mean(objectives.bound(terms))

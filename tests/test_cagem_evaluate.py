@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_runs import Counting, called, digits, train, without_times
+from small_runs import RUN, Counting, called, digits, train, without_times
 
 from parmesan_cagem import checkpoint, recording, records
 from parmesan_cagem.signals import Stopped
@@ -222,3 +222,29 @@ def test_bad_flags_are_one_line(run, flags, words):
     assert told.count("\n") == 1
     assert all(word in told for word in words), told
     assert (run / "record.json").read_bytes() == before
+
+
+def test_held_out_images_are_judged_instead_of_the_test_set(tmp_path):
+    flags = ["--labels", "0", "--holdout", "40", "--eval-split", "heldout"]
+    blind = dataclasses.replace(
+        digits(), test_images=digits().test_images[:25] * 0, test_labels=digits().test_labels[:25]
+    )
+    for name, data in (("sees", digits()), ("blind", blind)):
+        status, printed, told = called("run_mnist.py", *RUN, *flags, "--out", tmp_path / name, data=data)
+        assert status == 0, told
+        assert "nats, on 20 held-out images" in printed
+        assert "held-out images)" in printed.splitlines()[-1]
+    first, second = (records.read(tmp_path / name / "run" / "record.json") for name in ("sees", "blind"))
+    assert first["bounds"] == second["bounds"]
+    assert first["confusion"] == second["confusion"]
+    assert (first["config"]["eval_split"], first["dataset"]["test_images"], first["eval"]["error_images"]) == (
+        "heldout",
+        40,
+        40,
+    )
+    run = tmp_path / "sees" / "run"
+    assert called("cagem", "evaluate", run, "--eval-split", "test", "--no-progress")[0] == 0
+    after = records.read(run / "record.json")
+    assert (after["config"]["eval_split"], after["dataset"]["test_images"]) == ("test", 60)
+    assert after["bounds"] != first["bounds"]
+    assert records.read(run / "record.former-1.json") == first

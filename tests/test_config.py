@@ -175,7 +175,8 @@ def test_the_training_hash_ignores_exactly_what_a_resumed_run_may_change(name):
 def test_a_resumed_run_may_change_its_length_and_its_evaluation():
     length = {"epochs", "checkpoint_every"}
     assert (
-        length | {"bn_eval", "iw_samples", "eval_images", "eval_seed", "eval_seeds", "estimator", "class_draws"}
+        length
+        | {"bn_eval", "iw_samples", "eval_images", "eval_split", "eval_seed", "eval_seeds", "estimator", "class_draws"}
         == MAY_CHANGE
     )
 

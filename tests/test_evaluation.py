@@ -1,5 +1,7 @@
 """Whole evaluations of a toy set: the numbers of a record."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from toy_evaluation import TOY, K, evaluate_toy, toy, toy_dataset
@@ -9,7 +11,7 @@ from parmesan_cagem.config import experiment
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.partition import evaluated, partition
+from parmesan_cagem.partition import evaluated, judged, partition
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +149,21 @@ def test_collected_statistics_are_those_of_each_seed(toy_data):
     _, both = evaluate_toy(toy_data, toy(), eval_seeds=2, **settings)
     for name, bound in both["bounds"].items():
         assert bound["by_seed"] == pytest.approx([one["bounds"][name]["mean"] for one in ones]), name
+
+
+def test_held_out_images_stand_in_for_the_test_set_and_nothing_else_changes(toy_data):
+    e = experiment("smoke", labels=0, train_images=100, batch_size=10, holdout=30, eval_split="heldout")
+    parts = partition(toy_data, e)
+    chosen = judged(toy_data, e, parts)
+    assert np.array_equal(chosen.test_images, toy_data.train_images[parts.heldout])
+    assert np.array_equal(chosen.test_labels, toy_data.train_labels[parts.heldout])
+    assert chosen.train_images is toy_data.train_images
+    assert (chosen.sha256, chosen.source) == (toy_data.sha256, toy_data.source)
+    assert judged(toy_data, dataclasses.replace(e, eval_split="test"), parts) is toy_data
+    assert not set(parts.heldout) & set(parts.unlabelled)
+
+
+def test_without_held_out_images_there_is_nothing_to_choose_by(toy_data):
+    e = experiment("smoke", labels=0, train_images=100, batch_size=10, eval_split="heldout")
+    with pytest.raises(UserError, match=r"^--eval-split heldout --holdout 0: no images are held out"):
+        judged(toy_data, e, partition(toy_data, e))

@@ -127,18 +127,26 @@ def test_lists_are_crossed_and_numbers_may_be_text(written):
     assert "--no-skip" in found.runs[0].entry.command
 
 
+def test_what_all_runs_share_stands_once_and_an_entry_may_differ(written):
+    found = written("settings: {labels: 20, seed: [1, 2]}\nruns: [{for: a}, {for: b, labels: 50}]")
+    made = [(run.fills, run.experiment.labels, run.experiment.seed) for run in found.runs]
+    assert made == [(("a",), 20, 1), (("a",), 20, 2), (("b",), 50, 1), (("b",), 50, 2)]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("runs: [", ["not YAML"]),
         ("a: 2026-13-01", ["not YAML"]),
         ("- 1", ["not a grid"]),
-        (f"{ONE}\nshard: 2", ["shard: unknown", "shards and runs"]),
+        (f"{ONE}\nshard: 2", ["shard: unknown", "shards, settings and runs"]),
         (f"{ONE}\nshards: 0", ["shards: 0", "at least 1"]),
         (f"{ONE}\nshards: true", ["shards: True", "whole number"]),
         ("shards: 2", ["runs: give a list"]),
         ("runs: []", ["runs: give a list"]),
         ("runs: [vae]", ["entry 1", "vae", "give settings"]),
+        (f"settings: [1]\n{ONE}", ["settings: [1]", "all runs share"]),
+        (f"settings: {{colour: 1}}\n{ONE}", ["entry 1 (Table 1)", "colour", "no setting"]),
         ("runs: [{labels: 10}]", ["entry 1", "for: None", "what the run fills"]),
         ("runs: [{for: [3], labels: 10}]", ["entry 1", "for: [3]"]),
         ("runs: [{for: x, colour: 1}]", ["entry 1 (x)", "colour", "no setting"]),

@@ -20,6 +20,7 @@ MODELS = {
 }
 STATISTICS = ("running", "batch")
 TEMPERATURES = (0.0, 0.3, 1.0)
+APART = (0.3, 0.9)  # of z's terms and of y's
 EXACT = {"rel": 1e-9, "abs": 1e-9}
 
 
@@ -46,6 +47,8 @@ def both(name):
             for t in TEMPERATURES:
                 outputs[kind, "F", t] = objectives.bound(terms, t)
                 outputs[kind, "log_weight", t] = objectives.log_weight(terms, t)
+            outputs[kind, "F apart"] = objectives.bound(terms, *APART)
+            outputs[kind, "log_weight apart"] = objectives.log_weight(terms, *APART)
             outputs[kind, "F"], outputs[kind, "log_weight"] = objectives.bound(terms), objectives.log_weight(terms)
             outputs.update({(kind, term): value for term, value in objectives.decomposition(terms).items()})
             outputs[kind, "mean z1"] = objectives.posterior_mean(terms, "z1")
@@ -91,6 +94,13 @@ def test_bound_and_log_weight(model_name, kind, temperature):
     assert values[kind, "F", temperature] == pytest.approx(toy.bound(oracle[kind], temperature), **EXACT)
     assert values[kind, "log_weight", temperature] == pytest.approx(toy.log_weight(oracle[kind], temperature), **EXACT)
     assert (values[kind, "F", temperature] <= values[kind, "log_weight", temperature] + 1e-12).all()
+
+
+@pytest.mark.parametrize("kind", STATISTICS)
+def test_the_terms_of_y_may_have_a_temperature_of_their_own(model_name, kind):
+    values, oracle = both(model_name)
+    assert values[kind, "F apart"] == pytest.approx(toy.bound(oracle[kind], *APART), **EXACT)
+    assert values[kind, "log_weight apart"] == pytest.approx(toy.log_weight(oracle[kind], *APART), **EXACT)
 
 
 @pytest.mark.parametrize("kind", STATISTICS)

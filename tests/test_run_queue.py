@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from parmesan_cagem import cli, run_queue
+from parmesan_cagem import arguments, cli, run_queue
 from parmesan_cagem.config import LATER
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.run_queue import SCRIPTS
 
 # In place of run_mnist.py: notes how it was called, then does what the run's folder is named after.
 STAND_IN = """
@@ -198,3 +199,22 @@ def test_the_command_says_what_became_of_every_run(monkeypatch, capsys, tmp_path
     out, err = capsys.readouterr()
     assert out.splitlines() == [f"run{i}: {what}, 1 of 2 epochs" for i, what in enumerate(outcomes_of)]
     assert ("1 of 2 runs are not finished" in err) == (status == 1)
+
+
+def test_a_grid_is_a_queue_in_its_order(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(run_queue, "work", lambda entries, *_: seen.extend(entries) or [])
+    (tmp_path / "g.yaml").write_text("runs: [{for: a, labels: [20, 50]}, {for: b, model: vae}]")
+    words = ["queue", tmp_path / "g.yaml", "--preset", "smoke", "--out", tmp_path / "out", "--data-dir", tmp_path]
+    assert cli.main([str(word) for word in words]) == 0
+    assert [entry.experiment.model for entry in seen] == ["cagem", "cagem", "vae"]
+    for entry in seen:
+        script, *flags = entry.command
+        e, job = arguments.parse(flags, SCRIPTS[script], script)
+        assert (e, job.folder, job.data_dir) == (entry.experiment, entry.folder, tmp_path)
+
+
+def test_commands_have_their_own_preset(capsys, tmp_path):
+    (tmp_path / "queue.txt").write_text("run_mnist.py --model vae --preset smoke\n")
+    assert cli.main(["queue", str(tmp_path / "queue.txt"), "--preset", "short"]) == 2
+    assert "--preset short: the commands of" in capsys.readouterr().err

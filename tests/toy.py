@@ -232,25 +232,28 @@ class Oracle(Networks):
 # The paper's formulas, in loops over images and classes.
 
 
-def bound(t, temperature=1.0):
+def bound(t, temperature=1.0, y_temperature=None):
+    of_y = temperature if y_temperature is None else y_temperature
     values = []
     for b in range(len(t.q_z1)):
         value = -temperature * t.q_z1[b]
         for c in range(t.q_y.shape[1]):
-            latent = t.p_z1[b, c] + t.p_y[b, c] + t.p_z2[b, c] - t.q_z2[b, c] - t.q_y[b, c]
-            value += np.exp(t.q_y[b, c]) * (t.p_x[b, c] + temperature * latent)
+            z = t.p_z1[b, c] + t.p_z2[b, c] - t.q_z2[b, c]
+            y = t.p_y[b, c] - t.q_y[b, c]
+            value += np.exp(t.q_y[b, c]) * (t.p_x[b, c] + temperature * z + of_y * y)
         values.append(value)
     return np.array(values)
 
 
-def log_weight(t, temperature=1.0):
+def log_weight(t, temperature=1.0, y_temperature=None):
     """log sum_y q(y|z1,x) exp(log p(x|y,z1) + T ...) - T log q(z1|x); at T = 1, sum_y p(x,y,z1,z2) / q(z1) q(z2)."""
+    of_y = temperature if y_temperature is None else y_temperature
     values = []
     for b in range(len(t.q_z1)):
         total = 0.0
         for c in range(t.q_y.shape[1]):
-            log_p = t.p_x[b, c] + temperature * (t.p_z1[b, c] + t.p_y[b, c] + t.p_z2[b, c])
-            log_q = temperature * (t.q_z1[b] + t.q_z2[b, c]) + (temperature - 1) * t.q_y[b, c]
+            log_p = t.p_x[b, c] + temperature * (t.p_z1[b, c] + t.p_z2[b, c]) + of_y * t.p_y[b, c]
+            log_q = temperature * (t.q_z1[b] + t.q_z2[b, c]) + (of_y - 1) * t.q_y[b, c]
             total += np.exp(log_p - log_q)
         values.append(np.log(total))
     return np.array(values)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     # Theano takes seconds to import.
     from parmesan_cagem import recording, shards, trained
     from parmesan_cagem.data import load
-    from parmesan_cagem.partition import evaluated, partition
+    from parmesan_cagem.partition import evaluated, judged, partition
     from parmesan_cagem.report.row import table_row
     from parmesan_cagem.runfolder import RunFolder
 
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
             engines.require_gpu(how["engine"])
         data = load(e.dataset, args.data_dir, args.unverified_data)
         parts = partition(data, e)
+        data = judged(data, e, parts)
         evaluated(data, e)
         trained.check_data(model, data.sha256, parts.labelled_sha256)
         engine = engines.get(how["engine"], 1, how["precision"])

@@ -20,7 +20,8 @@ def table_row(record: Mapping[str, Any]) -> str:
     (:mod:`parmesan_cagem.report.cells` has the rule).
     """
     e, bounds, k = record["config"], record["bounds"], record["eval"]["k"]
-    ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs)"
+    where = ", held-out images" if e.get("eval_split") == "heldout" else ""
+    ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs{where})"
     return f"| {label(e)} | ours {ours} | paper {_published(e)} |"
 
 

@@ -1,0 +1,114 @@
+"""What a screen's runs are said to show: pairs of seeds, spreads, verdicts; and that the screen is what it says."""
+
+import dataclasses
+import json
+
+import pytest
+from record_example import example
+
+from benchmarks import recipe
+from parmesan_cagem import grid
+from parmesan_cagem.config import Experiment
+from parmesan_cagem.errors import UserError
+
+
+def run(arm, seed, f_k, **more):
+    told = {"arms": [["g", arm]], "seed": seed, "F_k": f_k, "F_1": f_k - 4.0, "F by epoch": [f_k - 2, f_k]}
+    return {**told, "KL_z2": 13.0, "error_q": None, "error_p": None, "nmi": 0.25, **more}
+
+
+RUNS = [
+    *(run("reference", seed, value) for seed, value in ((1, -90.0), (2, -91.0), (3, -92.0))),
+    *(run("up", seed, value) for seed, value in ((1, -88.0), (2, -89.5), (3, -90.0))),
+    *(run("same", seed, value) for seed, value in ((1, -90.5), (2, -91.5), (3, -92.4))),
+    *(run("down", seed, value) for seed, value in ((2, -99.0), (3, -99.5), (4, 0.0))),
+    run("alone", 1, -80.0),
+]
+ARMS = dict(recipe.groups(RUNS))["g"]
+
+
+@pytest.mark.parametrize(
+    ("arm", "difference", "spread", "seeds", "verdict"),
+    [
+        ("up", 91.0 - (88.0 + 89.5 + 90.0) / 3, (13 / 12) ** 0.5, 3, "better"),
+        ("same", 91.0 - (90.5 + 91.5 + 92.4) / 3, 1.0, 3, "none"),
+        ("down", 91.5 - 99.25, 0.5**0.5, 2, "worse"),  # the seeds that both have
+    ],
+)
+def test_an_effect_is_a_difference_of_the_same_seeds_against_their_spread(arm, difference, spread, seeds, verdict):
+    found = recipe.effect(ARMS[arm], ARMS["reference"])
+    assert found == pytest.approx((difference, spread, seeds))
+    (row,) = [line for line in recipe.table(RUNS).splitlines() if line.startswith(f"| {arm} |")]
+    assert f"| {difference:+.2f} | {spread:.2f} | {verdict} |" in row
+
+
+def test_one_seed_says_nothing():
+    assert recipe.effect(ARMS["alone"], ARMS["reference"]) is None
+    (row,) = [line for line in recipe.table(RUNS).splitlines() if line.startswith("| alone |")]
+    assert row == "| alone | 1 | -80.00 |  |  |  | 4.00 | 13.00 |  |  | 0.25 |"
+
+
+def test_the_reference_comes_first_also_where_the_grid_has_it_later():
+    assert next(iter(dict(recipe.groups(RUNS[3:] + RUNS[:3]))["g"])) == "reference"
+
+
+def test_the_page_holds_the_table_and_the_figure_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "PAGE", tmp_path / "recipe.md")
+    monkeypatch.setattr(recipe, "FIGURE", tmp_path / "recipe")
+    recipe.PAGE.write_text(f"before\n{recipe.BEGIN}\nold\n{recipe.END}\nafter\n")
+    recipe.write(RUNS)
+    assert recipe.PAGE.read_text() == f"before\n{recipe.BEGIN}\n{recipe.table(RUNS)}\n{recipe.END}\nafter\n"
+    assert (tmp_path / "recipe.png").stat().st_size > 10_000
+    recipe.PAGE.write_text("no marks")
+    with pytest.raises(UserError, match="lacks"):
+        recipe.write(RUNS)
+
+
+def test_every_arm_of_the_screen_differs_from_its_reference_in_what_it_is_for(tmp_path):
+    runs = grid.read(grid.CHECKOUT / "screen.yaml", "short", tmp_path).runs
+    references = {}
+    for found in runs:
+        for fills in found.fills:
+            group, arm = fills.split(": ")
+            if arm == recipe.REFERENCE:
+                references[group, found.experiment.seed] = found.experiment
+    assert {group for group, _ in references} == {"CaGeM-100", "CaGeM-0", "labels", "OMNIGLOT"}
+    for found in runs:
+        e = found.experiment
+        assert (e.holdout, e.eval_split, e.wide, e.narrow) == (10_000, "heldout", 256, 128)
+        for fills in found.fills:
+            group, arm = fills.split(": ")
+            reference = references[group, e.seed]
+            differing = [
+                field.name
+                for field in dataclasses.fields(Experiment)
+                if getattr(e, field.name) != getattr(reference, field.name)
+            ]
+            factors = 0 if arm == recipe.REFERENCE else 1 + arm.count(" and ")
+            assert len(differing) == factors or (arm.startswith("w_q = 10") and differing == ["label_weight_p"]), arm
+
+
+def test_a_run_is_told_from_its_record_and_log(tmp_path):
+    text = 'settings: {seed: [1]}\nruns: [{for: "CaGeM: reference", labels: 100}]'
+    (tmp_path / "grid.yaml").write_text(text)
+    (found,) = grid.read(tmp_path / "grid.yaml", "short", tmp_path).runs
+    assert recipe.collect(tmp_path / "grid.yaml", "short", tmp_path) == []
+    folder = found.entry.folder
+    folder.mkdir()
+    record = example()
+    (folder / "record.json").write_text(json.dumps(record))
+    collected = {**record, "eval": {**record["eval"], "bn_mode": "collect"}}
+    (folder / "record.former-1.json").write_text(json.dumps(collected))
+    (folder / "log.jsonl").write_text('{"engine": "xla"}\n{"epoch": 1, "F": -150.12345}\n')
+    plain, again = recipe.collect(tmp_path / "grid.yaml", "short", tmp_path)
+    assert plain["arms"] == [["CaGeM", "reference"]]
+    assert again["arms"] == [["CaGeM", "bn_eval collect"]]
+    assert plain["F by epoch"] == [-150.123]
+    assert plain["F_k"] == record["bounds"][f"F_{record['eval']['k']}"]["mean"]
+    assert plain["evaluation"]["split"] == "test"
+
+
+def test_an_arm_without_a_group_is_refused(tmp_path):
+    (tmp_path / "grid.yaml").write_text("runs: [{for: alone, labels: 100}]")
+    with pytest.raises(UserError, match='say "group: arm"'):
+        recipe.collect(tmp_path / "grid.yaml", "short", tmp_path)
