@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from parmesan_cagem import arguments, checkpoint, config, files
+from parmesan_cagem import arguments, config, files
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError, words
 from parmesan_cagem.run_queue import ROOT, SCRIPTS, Entry
@@ -60,14 +60,8 @@ class Run:
         return self.entry.folder.name
 
     def state(self) -> tuple[str, int]:
-        """``new``, ``begun``, ``trained`` (not evaluated), ``finished`` or ``failed``; and completed epochs."""
-        state, planned = self.entry.state, self.experiment.epochs
-        if state == "finished":
-            return state, planned
-        epochs = min(self.entry.epochs, planned)
-        if state == "started":
-            state = "trained" if epochs == planned and (self.entry.folder / checkpoint.NEWEST).exists() else "begun"
-        return state, epochs
+        """See :meth:`parmesan_cagem.run_queue.Entry.progress`."""
+        return self.entry.progress()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parmesan_cagem import arguments, files
+from parmesan_cagem import arguments, checkpoint, files
 from parmesan_cagem.config import LATER, Experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.runfolder import read_log
@@ -51,6 +51,16 @@ class Entry:
             return max((line.get("epoch", 0) for line in read_log(self.folder)), default=0)
         except UserError:  # a line is damaged
             return 0
+
+    def progress(self) -> tuple[str, int]:
+        """``new``, ``begun``, ``trained`` (not evaluated), ``finished`` or ``failed``; and completed epochs."""
+        state, planned = self.state, self.experiment.epochs
+        if state == "finished":
+            return state, planned
+        epochs = min(self.epochs, planned)
+        if state == "started":
+            state = "trained" if epochs == planned and (self.folder / checkpoint.NEWEST).exists() else "begun"
+        return state, epochs
 
     def _has_its_record(self) -> bool:
         path = self.folder / "record.json"

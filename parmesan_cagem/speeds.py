@@ -22,8 +22,8 @@ from parmesan_cagem.presets import IMAGES
 _NEUTRAL = """
 preset seed label_seed labels labelled_batch_size y_edge_scale bn_epsilon bn_momentum label_weight label_weight_p
 labelled_bound warmup_epochs epochs learning_rate learning_rate_decay decay_epochs learning_rate_floor adam_beta1
-adam_beta2 adam_epsilon pixel_scale holdout train_images iw_samples eval_images eval_seed eval_seeds class_draws
-checkpoint_every
+adam_beta2 adam_epsilon pixel_scale holdout train_images iw_samples eval_images eval_split eval_seed eval_seeds
+class_draws checkpoint_every tempered
 """
 _TRAINING = "batch_size train_iw iw_objective routing labelled_bn class_bn clip_norm devices"
 NEUTRAL, TRAINING = frozenset(_NEUTRAL.split()), frozenset(_TRAINING.split())
@@ -64,6 +64,7 @@ def work(e: Experiment) -> dict[str, int]:
     {'steps': 600, 'bounds': 2500000, 'classes': 1000000}
     """
     train, test = IMAGES[e.dataset]
+    test = e.holdout if e.eval_split == "heldout" else test
     steps = (e.train_images or train - e.holdout) // e.batch_size
     bounds = (e.eval_images or test) * e.iw_samples * e.eval_seeds
     return {"steps": steps, "bounds": bounds, "classes": test * e.class_draws * e.eval_seeds}

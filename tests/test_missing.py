@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fake_runs import record, runs, write
 
-from parmesan_cagem import arguments, cli
+from parmesan_cagem import arguments, cli, speeds
 from parmesan_cagem.report import cells, missing, paper, sheet
 from parmesan_cagem.run_queue import SCRIPTS
 
@@ -29,8 +29,8 @@ def named(found, beginning):
     return next(one for one in found if one.name.startswith(beginning))
 
 
-def experiment_of(command):
-    python, script, *flags = command
+def experiment_of(words):
+    python, script, *flags = words
     assert python == "python"
     return arguments.parse(shlex.split(shlex.join(flags)), SCRIPTS[script], script)
 
@@ -44,7 +44,8 @@ def test_every_command_parses_and_fills_that_very_cell(preset):
     commands = 0
     for one in found:
         for number, command in enumerate(one.commands, 1):
-            experiment, job = experiment_of(command)
+            experiment, job = experiment_of(command.words)
+            assert experiment == command.experiment  # whose cost is told
             assert cells.fits(one.cell.settings, experiment.to_dict()), command
             assert experiment.preset == preset
             assert experiment.label_seed == number
@@ -60,7 +61,7 @@ def test_what_the_commands_make_leaves_nothing_missing(preset):
     made = {}
     for one in find(preset=preset):
         for command in one.commands:
-            experiment, job = experiment_of(command)
+            experiment, job = experiment_of(command.words)
             e = experiment.to_dict()
             known = made.get(job.folder.name)
             # The same run with a small evaluation and with a full one: the second replaces the first.
@@ -87,7 +88,7 @@ def test_what_the_commands_make_leaves_nothing_missing(preset):
     ],
 )
 def test_the_command_of_a_baseline(name, command):
-    assert shlex.join(named(find(), name).commands[0]) == f"python {command}"
+    assert shlex.join(named(find(), name).commands[0].words) == f"python {command}"
 
 
 def test_rows_of_ours_that_the_paper_has_not_are_not_missing():
@@ -130,7 +131,7 @@ def test_rows_of_ours_that_the_paper_has_not_are_not_missing():
 def test_what_exists_is_said_with_the_command_that_completes_it(made, name, have, commands):
     one = named(find(*made), name)
     assert one.have == have
-    assert one.lines()[1:] == [f"    {command}" for command in commands]
+    assert one.lines([])[1:] == [f"    {command}" for command in commands]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,8 @@ def test_a_run_that_was_begun_is_resumed(tmp_path, capsys):
     (begun / "config.json").write_text("{}")
     assert cli.main(["tables", "--check", "--preset", "short"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    command = lines[lines.index("Table 1, CaGeM-100, L=2, IW=1: no record") + 1].strip()
+    line = lines[lines.index("Table 1, CaGeM-100, L=2, IW=1: no record") + 1]
+    command = line.partition("  # ")[0].strip()
     assert command == "python run_mnist.py --labels 100 --preset short --eval-images 0 --resume"
     _, job = experiment_of(shlex.split(command))
     assert job.folder == begun.relative_to(tmp_path)
@@ -157,9 +159,49 @@ def test_another_folder_is_named_in_the_commands(tmp_path, capsys):
     (tmp_path / "other" / "runs").mkdir(parents=True)
     assert cli.main(["tables", "--check", "--records", "other"]) == 1
     command = "    python run_mnist.py --labels 100 --out other/runs"
-    assert command in capsys.readouterr().out.splitlines()
+    assert command in [line.partition("  # ")[0] for line in capsys.readouterr().out.splitlines()]
     _, job = experiment_of(shlex.split(command))
     assert job.folder.parent == Path("other/runs")
+
+
+class Clock:
+    """A device on which every epoch takes an hour, and every evaluation as many minutes as it has images."""
+
+    def __init__(self, name, measured=True):
+        self.name, self.measured = name, measured
+
+    def seconds(self, e, state, epochs):
+        images = e.eval_images or 10_000
+        train = None if e.model == "iwae" else 3600.0 * (e.epochs - epochs)
+        return speeds.Seconds(train, 60.0 * images, 1.0)
+
+
+def test_every_command_has_its_cost(tmp_path):
+    devices = [Clock("a"), Clock("b", measured=False)]
+    (line,) = named(find(preset="short"), "Table 1, CaGeM-100").lines(devices)[1:]
+    command = "    python run_mnist.py --labels 100 --preset short --eval-images 0"
+    assert line == f"{command}  # 60:00 + 166:40 on a, 60:00 + 166:40 on b (estimated)"
+    (line,) = named(find(preset="short"), "Table 1, IWAE").lines(devices[:1])[1:]
+    assert line.endswith("  # ? + 166:40 on a")
+    (evaluated,) = named(find(record("r", eval_images=500)), "text, CaGeM-100, F_1").lines(devices[:1])[1:]
+    assert evaluated.endswith("  # 0:00 + 166:40 on a")
+
+
+def test_a_command_that_fills_two_cells_is_paid_once():
+    found = find(record("r", eval_images=500))
+    both = [named(found, "Table 1, CaGeM-100"), named(found, "text, CaGeM-100, F_1")]
+    assert both[0].commands == both[1].commands
+    assert missing.total(both, [Clock("a")]) == ["1 commands: 166:40 on a"]
+    assert missing.total([named(found, "Table 1, IWAE")], [Clock("a")]) == ["1 commands: at least 166:40 on a"]
+
+
+def test_what_is_trained_of_a_run_costs_nothing_again(tmp_path):
+    folder = tmp_path / "runs" / "mnist-cagem-100-short-s1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "log.jsonl").write_text('{"epoch": 1}\n{"epoch": 20}\n')
+    one = named(missing.find((), paper.load(), "short", tmp_path / "runs")[0], "Table 1, CaGeM-100")
+    assert one.lines([Clock("a")])[1].endswith("--resume  # 40:00 + 166:40 on a")
 
 
 def test_check_writes_nothing_and_says_how_many(tmp_path, capsys):

@@ -1,7 +1,8 @@
-"""Which cells lack a record, and the commands that make each."""
+"""Which cells lack a record, the commands that make each, and what they cost."""
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,42 @@ from parmesan_cagem import arguments, config, places
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.presets import PRESETS
 from parmesan_cagem.report.cells import ERRORS, RANKED, size, values
-from parmesan_cagem.report.details import DRAWS, PAPER_K
+from parmesan_cagem.report.details import DRAWS, PAPER_K, hours
 from parmesan_cagem.report.paper import PublishedTable
 from parmesan_cagem.report.runs import DEFAULTS, Run
 from parmesan_cagem.report.sheet import Cell, cells
 from parmesan_cagem.report.table2 import VARIANTS
+from parmesan_cagem.run_queue import Entry
+from parmesan_cagem.speeds import Device
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line that makes a record, and the run that it is about.
+
+    Attributes
+    ----------
+    words : tuple of str
+    experiment : Experiment
+    state : str
+        Of the run: ``new``, ``begun`` or ``trained``, as of :class:`parmesan_cagem.grid.Run`.
+    epochs : int
+        Trained already.
+    """
+
+    words: tuple[str, ...]
+    experiment: Experiment
+    state: str = "new"
+    epochs: int = 0
+
+    def cost(self, devices: Sequence[Device]) -> str:
+        """Training and evaluation on each device, h:mm: ``1:36 + 5:36 on 2 cores``; empty where nothing is known."""
+        parts = []
+        for device in devices:
+            found = device.seconds(self.experiment, self.state, self.epochs)
+            times = ["?" if seconds is None else hours(seconds) for seconds in (found.train, found.evaluate)]
+            parts += [f"{' + '.join(times)} on {_named(device)}"] if set(times) != {"?"} else []
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +62,22 @@ class Missing:
         As ``Table 1, CaGeM-100, L=2, IW=1``.
     have : str
         What there is: ``no record``, ``k = 100 of 5000`` ...
-    commands : tuple of tuple of str
-        What makes it, as words of a command line.
+    commands : tuple of Command
+        What makes it.
     """
 
     cell: Cell
     name: str
     have: str
-    commands: tuple[tuple[str, ...], ...]
+    commands: tuple[Command, ...]
 
-    def lines(self) -> list[str]:
-        """For people: the cell, and the commands indented."""
-        return [f"{self.name}: {self.have}", *(f"    {shlex.join(command)}" for command in self.commands)]
+    def lines(self, devices: Sequence[Device]) -> list[str]:
+        """For people, and for a shell: the cell, and the commands indented, each with its cost as a comment."""
+        lines = [f"{self.name}: {self.have}"]
+        for command in self.commands:
+            cost = command.cost(devices)
+            lines.append(f"    {shlex.join(command.words)}" + (f"  # {cost}" if cost else ""))
+        return lines
 
 
 def find(
@@ -94,7 +130,7 @@ def _missing(cell: Cell, table: PublishedTable, preset: str, folder: Path) -> Mi
         have.append(small)
         errors = cell.place.quantity in ERRORS
         more = ["--class-draws", str(DRAWS)] if errors else ["--iw-samples", str(PAPER_K), "--eval-images", "0"]
-        commands += [("cagem", "evaluate", str(run.folder), *more) for run in entry.runs]
+        commands += [_evaluate(run, more) for run in entry.runs]
     return Missing(cell, name, ", ".join(have), tuple(commands)) if have else None
 
 
@@ -135,11 +171,35 @@ def wanted(settings: Mapping[str, Any], preset: str, label_seed: int = 1, bound:
     return config.experiment(preset, **changes, label_seed=label_seed)
 
 
-def _train(cell: Cell, preset: str, label_seed: int, folder: Path) -> tuple[str, ...]:
+def total(found: Sequence[Missing], devices: Sequence[Device]) -> list[str]:
+    """The sum of what the distinct commands cost, a line for each device."""
+    commands, lines = {command.words: command for one in found for command in one.commands}.values(), []
+    for device in devices:
+        seconds = [device.seconds(command.experiment, command.state, command.epochs) for command in commands]
+        times = [time for one in seconds for time in (one.train, one.evaluate)]
+        known = [time for time in times if time is not None]
+        least = "at least " if len(known) < len(times) else ""
+        lines.append(f"{len(seconds)} commands: {least}{hours(sum(known))} on {_named(device)}")
+    return lines
+
+
+def _named(device: Device) -> str:
+    return device.name if device.measured else f"{device.name} (estimated)"
+
+
+def _evaluate(run: Run, more: Sequence[str]) -> Command:
+    changes: Any = {name[2:].replace("-", "_"): int(value) for name, value in zip(more[::2], more[1::2], strict=True)}
+    e = dataclasses.replace(Experiment.from_dict({**DEFAULTS, **run.config}), **changes)
+    return Command(("cagem", "evaluate", str(run.folder), *more), e, "trained", e.epochs)
+
+
+def _train(cell: Cell, preset: str, label_seed: int, folder: Path) -> Command:
     e = wanted(cell.settings, preset, label_seed, cell.place.quantity in ("bound", "F_1", "KL_z2"))
     command = ["python", f"run_{e.dataset}.py", *arguments.flags(e)]
     if folder != places.runs():
         command += ["--out", str(folder)]
+    state, epochs = "new", 0
     if (folder / arguments.default_name(e) / "config.json").exists():
         command.append("--resume")
-    return tuple(command)
+        state, epochs = Entry((), e, folder / arguments.default_name(e)).progress()
+    return Command(tuple(command), e, state, epochs)
