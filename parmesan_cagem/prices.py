@@ -180,10 +180,17 @@ def image_bounds(ledger: Path, record: dict[str, Any], indices: NDArray[np.int64
 
     None where that file is gone, or holds other numbers than the record's. They give the standard error of a difference
     of two bounds on the same images, which the errors of both do not.
+
+    Raises
+    ------
+    UserError
+        The file is there, but the system does not let it be read now.
     """
     e = Experiment.from_dict(record["config"])
     try:
         kept = Ledger.read(ledger)
+    except sealed.Unreadable as reason:  # else the errors would be missing, and nobody would know why
+        raise UserError(f"{ledger} {reason}; make it readable, then repeat") from None
     except sealed.Damaged:
         return None
     seeds = [kept_bounds(kept, dataclasses.replace(e, eval_seed=s, eval_seeds=1), indices) for s in seeds_of(e)]

@@ -156,3 +156,8 @@ def test_bad_parts_are_one_line(run, flags):
     before = contents(run)
     assert flags[0] in refused(run, *flags)
     assert contents(run) == before
+
+
+def test_a_merge_says_one_line_also_where_progress_is_shown(run):
+    status, printed, told = called("cagem", "evaluate", run, "--merge", 3)
+    assert (status, printed, told.count("\n")) == (2, "", 1)

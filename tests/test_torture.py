@@ -47,6 +47,7 @@ def checkout(tmp_path, monkeypatch):
             "import pathlib, sys\n"
             "path = pathlib.Path(sys.argv[2])\n"
             "path.parent.mkdir(parents=True, exist_ok=True)\n"
+            "assert not list(pathlib.Path('docs').rglob('*.json'))\n"  # what git has is left alone while a part runs
             'path.write_text(\'{"injected": 1200, "survived": 1199, "lost": 1, "seconds": 90}\')\n'
             f"sys.exit({part == 'kill':d})\n"
         )
@@ -56,8 +57,9 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_a_part_that_lost_something_stops_no_other_and_is_told_by_the_exit_status(checkout, capsys):
-    assert every_part.main(["kill", "soak"]) == 1
     assert every_part.main(["soak"]) == 0
+    (every_part.RECORDS / "soak.json").unlink()
+    assert every_part.main(["kill", "soak"]) == 1
     kept = checkout.read_text()
     assert kept.startswith(f"# Before\n{every_part.BEGIN}\n| part |")
     assert kept.endswith(f"{every_part.END}\nafter\n")
@@ -67,6 +69,14 @@ def test_a_part_that_lost_something_stops_no_other_and_is_told_by_the_exit_statu
     (row,) = [line for line in kept.splitlines() if line.startswith("| `numeric` |")]
     assert row.endswith("|  |  |  |  |")  # nothing is known of a part without a record
     assert kept.split(every_part.BEGIN)[1].split(every_part.END)[0].strip() in capsys.readouterr().out
+
+
+def test_a_part_that_dies_leaves_the_record_of_before(checkout):
+    every_part.main(["soak"])
+    before = (every_part.RECORDS / "soak.json").read_bytes()
+    (checkout.parent.parent / "torture" / "soak.py").write_text("raise SystemExit(1)\n")
+    assert every_part.main(["soak"]) == 1
+    assert (every_part.RECORDS / "soak.json").read_bytes() == before
 
 
 def test_an_unknown_part_runs_nothing(checkout, capsys):

@@ -4,8 +4,9 @@
     python -m torture kill soak          # these alone
     python -m torture --table            # only rewrite the table in docs/reliability.md from the records
 
-Each part is a program of its own (``python -m torture.PART --help``), which writes docs/records/torture/PART.json; its
-output goes to the folder of --logs. A part that lost something does not stop the others; the exit status is then 1.
+Each part is a program of its own (``python -m torture.PART --help``), whose output and record go to the folder of
+--logs; when all have ended, the records become docs/records/torture/PART.json. A part that lost something does not stop
+the others; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def main(argv: list[str] | None = None) -> int:
         chosen = [part for part in PARTS if part in args.parts] or list(PARTS)
         with ThreadPoolExecutor(args.jobs) as pool:
             status = max(pool.map(lambda part: run(part, args.logs), chosen))
+        for part in chosen:
+            keep(part, args.logs)
     write_table()
     print(table())
     return status
@@ -69,12 +72,22 @@ def run(part: str, logs: Path) -> int:
     """Run one part to its end; 0 or 1."""
     clock, log = time.monotonic(), logs / f"{part}.log"
     print(f"{part}: begins; {log}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", f"torture.{part}", "--json", str(RECORDS / f"{part}.json")]
+    # Not where git has it: the checkout would be a changed one, in the midst of runs whose logs say whether it is.
+    command = [sys.executable, "-m", f"torture.{part}", "--json", str(logs / f"{part}.json")]
+    (logs / f"{part}.json").unlink(missing_ok=True)
     with log.open("wb") as stream:
         status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream).returncode
     minutes = (time.monotonic() - clock) / 60
     print(f"{part}: exit status {status} after {minutes:.1f} minutes", file=sys.stderr, flush=True)
     return int(status != 0)
+
+
+def keep(part: str, logs: Path) -> None:
+    """Put a part's record where git has it; one that died has none, and the older one then stays."""
+    found = logs / f"{part}.json"
+    if found.exists():
+        RECORDS.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(RECORDS / f"{part}.json", found.read_bytes())
 
 
 def table() -> str:

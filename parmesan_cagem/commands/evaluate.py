@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         evaluated(data, e)
         trained.check_data(model, data.sha256, parts.labelled_sha256)
         engine = engines.get(how["engine"], 1, how["precision"])
-        if not args.no_progress:
+        if not args.no_progress and not args.merge:  # which computes nothing but the samples
             print(engines.where(engine), file=sys.stderr, flush=True)
         work = recording.Work(model, e, data, parts, engine, args.no_progress)
         if isinstance(place, shards.Shard):
