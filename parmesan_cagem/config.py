@@ -174,7 +174,7 @@ class Experiment:
     )
     eval_split: str = option(
         "test",
-        "images of the evaluation: the test set, or the training images that --holdout keeps out (to choose settings)",
+        "what is judged: test set, or held-out images",
         choices=("test", "heldout"),
         role="evaluation",
         later=True,

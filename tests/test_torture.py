@@ -5,6 +5,7 @@ import json
 import pytest
 
 from torture import __main__ as every_part
+from torture import tables
 from torture.figures import Figures
 
 
@@ -39,7 +40,9 @@ def checkout(tmp_path, monkeypatch):
     """A folder with a page, in which every part is a program that writes its record and ends as its name says."""
     page = tmp_path / "docs" / "reliability.md"
     page.parent.mkdir()
-    page.write_text(f"# Before\n{every_part.BEGIN}\nold\n{every_part.END}\nafter\n")
+    page.write_text(
+        "# Before\n" + "".join(f"{tables.BEGIN.format(name)}\nold\n{tables.END}\nafter\n" for name in tables.TABLES)
+    )
     package = tmp_path / "torture"
     package.mkdir()
     for part in ("kill", "soak"):
@@ -61,14 +64,16 @@ def test_a_part_that_lost_something_stops_no_other_and_is_told_by_the_exit_statu
     (every_part.RECORDS / "soak.json").unlink()
     assert every_part.main(["kill", "soak"]) == 1
     kept = checkout.read_text()
-    assert kept.startswith(f"# Before\n{every_part.BEGIN}\n| part |")
-    assert kept.endswith(f"{every_part.END}\nafter\n")
+    assert kept.startswith(f"# Before\n{tables.BEGIN.format('parts')}\n| part |")
+    assert kept.endswith(f"{tables.END}\nafter\n")
+    assert kept.count("after\n") == 3
     assert "old" not in kept
     (row,) = [line for line in kept.splitlines() if line.startswith("| `kill` |")]
     assert row.endswith("| 1,200 | 1,199 | 1 | 1.5 |")
     (row,) = [line for line in kept.splitlines() if line.startswith("| `numeric` |")]
     assert row.endswith("|  |  |  |  |")  # nothing is known of a part without a record
-    assert kept.split(every_part.BEGIN)[1].split(every_part.END)[0].strip() in capsys.readouterr().out
+    assert tables.parts() in kept
+    assert tables.parts() in capsys.readouterr().out
 
 
 def test_a_part_that_dies_leaves_the_record_of_before(checkout):
@@ -77,6 +82,25 @@ def test_a_part_that_dies_leaves_the_record_of_before(checkout):
     (checkout.parent.parent / "torture" / "soak.py").write_text("raise SystemExit(1)\n")
     assert every_part.main(["soak"]) == 1
     assert (every_part.RECORDS / "soak.json").read_bytes() == before
+
+
+def test_what_the_long_runs_and_the_repeated_ones_found_is_told_row_by_row(checkout):
+    tables.RECORDS.mkdir(parents=True)
+    run = {"epochs": 300, "F": [-533.14, -140.78], "rss_mib": [465.1, 464.4], "rss_kib_per_epoch": 2.23}
+    run |= {"standard_error": 0.07, "open_files": [7, 8]}
+    facts = {"injected": 1, "survived": 1, "lost": 0, "seconds": 6}
+    found = {"soak": {"xla-q": run, "limit_kib_per_epoch": 20.0}}
+    found["determinism"] = {
+        "xla, small: again": {"promised": "every bit", "weights": 0.0, "F": 0.0},
+        "c, small: 2 BLAS threads": {"promised": "up to rounding", "weights": 0.00085, "F": 2.4e-8},
+    }
+    for part, details in found.items():
+        (tables.RECORDS / f"{part}.json").write_text(json.dumps({**facts, "details": details}))
+    assert every_part.main(["--table"]) == 0
+    rows = checkout.read_text().splitlines()
+    assert "| xla, q | 300 | -533.1, -140.8 | 465.1 to 464.4 | +2.23 ± 0.07 | 7 to 8 |" in rows
+    assert "| xla, small: again | every bit | none | none |" in rows
+    assert "| c, small: 2 BLAS threads | up to rounding | 8.5e-04 | 2.4e-08 |" in rows
 
 
 def test_an_unknown_part_runs_nothing(checkout, capsys):

@@ -1,8 +1,8 @@
-"""Every part of the torture, to its end, and the table of what it found.
+"""Every part of the torture, to its end, and the tables of what it found.
 
     python -m torture                    # all parts, two at a time: an hour on 2 cores
     python -m torture kill soak          # these alone
-    python -m torture --table            # only rewrite the table in docs/reliability.md from the records
+    python -m torture --table            # only rewrite the tables in docs/reliability.md from the records
 
 Each part is a program of its own (``python -m torture.PART --help``), whose output and record go to the folder of
 --logs; when all have ended, the records become docs/records/torture/PART.json. A part that lost something does not stop
@@ -12,31 +12,16 @@ the others; the exit status is then 1.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from parmesan_cagem import files
-
-# What each injects, for the table; the longest first, so that two at a time end together.
-PARTS = {
-    "kill": "`kill -9` at any moment of a run, an evaluation, a cache, the tables",
-    "faults": "an operation on a file fails, is cut short, or is the last",
-    "damage": "a file that is read is damaged, cut, or made to harm",
-    "together": "bad mirrors, two processes at once, signals",
-    "flags": "command lines",
-    "soak": "300 epochs: NaN, memory, file handles",
-    "determinism": "the same run again, elsewhere, otherwise",
-    "numeric": "NaN or infinity in data, weights, bound, gradient",
-}
-RECORDS = Path("docs/records/torture")
-PAGE = Path("docs/reliability.md")
-BEGIN, END = "<!-- begin: python -m torture --table -->", "<!-- end -->"
+from torture import tables
+from torture.tables import PARTS, RECORDS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
             status = max(pool.map(lambda part: run(part, args.logs), chosen))
         for part in chosen:
             keep(part, args.logs)
-    write_table()
-    print(table())
+    tables.write()
+    print(tables.parts())
     return status
 
 
@@ -88,32 +73,6 @@ def keep(part: str, logs: Path) -> None:
     if found.exists():
         RECORDS.mkdir(parents=True, exist_ok=True)
         files.write_atomically(RECORDS / f"{part}.json", found.read_bytes())
-
-
-def table() -> str:
-    """The records as Markdown."""
-    rows = ["| part | what is injected | injected | survived | lost | minutes |", "|---|---|---:|---:|---:|---:|"]
-    for part, what in PARTS.items():
-        facts = _record(part)
-        numbers = [f"{facts[key]:,}" for key in ("injected", "survived", "lost")] if facts else ["", "", ""]
-        minutes = f"{facts['seconds'] / 60:.1f}" if facts else ""
-        rows.append("| " + " | ".join([f"`{part}`", what, *numbers, minutes]) + " |")
-    return "\n".join(rows)
-
-
-def write_table() -> None:
-    """Put the table between its marks in docs/reliability.md."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE}: lacks {BEGIN} or {END}")
-    files.write_atomically(PAGE, f"{before}{BEGIN}\n{table()}\n{END}{after}".encode())
-
-
-def _record(part: str) -> dict[str, Any]:
-    path = RECORDS / f"{part}.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
 
 
 if __name__ == "__main__":
