@@ -174,7 +174,7 @@ class Experiment:
     )
     eval_split: str = option(
         "test",
-        "what is judged: test set, or held-out images",
+        "images of the evaluation: the test set, or the training images that --holdout keeps out (to choose settings)",
         choices=("test", "heldout"),
         role="evaluation",
         later=True,
@@ -294,9 +294,8 @@ class Experiment:
             In: maximise mean_u F - w_q mean_l H_q - w_p mean_l H_p.
         """
         w_q = resolve("--label-weight", self.label_weight, unlabelled, labelled)
-        if self.label_weight_p == "same":
-            return w_q, w_q
-        return w_q, resolve("--label-weight-p", self.label_weight_p, unlabelled, labelled)
+        same = self.label_weight_p == "same"
+        return w_q, w_q if same else resolve("--label-weight-p", self.label_weight_p, unlabelled, labelled)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain JSON values."""
@@ -305,8 +304,7 @@ class Experiment:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
         """Inverse of :meth:`to_dict`; unknown keys raise."""
-        unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
-        if unknown:
+        if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(cls)}):
             raise UserError(f"unknown setting {', '.join(unknown)}: not in this version's Experiment")
         return cls(**values)
 
