@@ -10,7 +10,8 @@ from typing import Any
 from parmesan_cagem import sealed
 
 State = dict[str, bytes]
-_OF_TIME = {"seconds", "epoch_seconds", "train_seconds", "started", "finished", "peak_memory_bytes", "git"}
+# The log's size depends on how many digits its times have.
+_OF_TIME = {"seconds", "epoch_seconds", "train_seconds", "started", "finished", "peak_memory_bytes", "git", "log_size"}
 
 
 def state(folder: Path) -> State:
