@@ -84,7 +84,8 @@ def load(folder: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        Neither can be used: names both, the reasons and the fix.
+        Neither can be used: names both, the reasons and the fix. Or the system does not let the newest be read now: it
+        may be whole, and who went on from the one before would write over it, or evaluate older weights.
     """
     folder = Path(folder)
     if not exists(folder):
@@ -97,6 +98,10 @@ def load(folder: Path) -> Checkpoint:
         try:
             arrays, attributes = sealed.decode(sealed.read(path))
         except sealed.Damaged as reason:
+            if name == NEWEST and isinstance(reason, sealed.Unreadable):
+                raise CheckpointError(
+                    f"{path} {reason}; make it readable, or move it away to use {PREVIOUS}, the save before"
+                ) from None
             reasons.append(f"{name} {reason}")
         else:
             warnings = tuple(f"{folder}: {reason}; using {name}, the save before" for reason in reasons)
@@ -155,6 +160,7 @@ def _store(path: Path, body: bytes) -> None:
 
 
 def _is_sound(path: Path) -> bool:
+    """Whether a file is worth keeping as the previous one; not one that cannot be read: a run goes on all the same."""
     try:
         sealed.read(path)
     except sealed.Damaged:

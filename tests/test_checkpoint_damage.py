@@ -102,6 +102,50 @@ def test_both_damaged_is_one_line_with_both_names_reasons_and_the_fix(tmp_path):
     assert isinstance(error.value, UserError)
 
 
+@pytest.fixture
+def failing_disk(monkeypatch):
+    """Names put here cannot be read, whatever they hold."""
+    bad, whole = set(), sealed.read
+
+    def read(path):
+        if path.name in bad:
+            raise sealed.Unreadable("cannot be read: Input/output error")
+        return whole(path)
+
+    monkeypatch.setattr(sealed, "read", read)
+    return bad
+
+
+def test_a_newest_one_that_cannot_be_read_now_is_not_passed_over(tmp_path, failing_disk):
+    """It may be whole: an evaluation would be of older weights, and a run that goes on would write over it."""
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    failing_disk.add(NEWEST)
+    with pytest.raises(CheckpointError) as error:
+        checkpoint.load(tmp_path)
+    assert one_line(error) == (
+        f"{tmp_path / NEWEST} cannot be read: Input/output error; make it readable, or move it away to use "
+        f"checkpoint.previous.h5, the save before"
+    )
+    failing_disk.clear()
+    assert step(tmp_path) == 2
+    (tmp_path / NEWEST).unlink()
+    failing_disk.add(PREVIOUS)
+    with pytest.raises(CheckpointError, match=r"no usable checkpoint: .* is missing; .* cannot be read"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_run_saves_itself_also_where_the_last_save_cannot_be_read(tmp_path, failing_disk):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    failing_disk.add(NEWEST)
+    save(tmp_path, 3)
+    failing_disk.clear()
+    assert step(tmp_path) == 3
+    (tmp_path / NEWEST).unlink()
+    assert step(tmp_path) == 1
+
+
 # ---- any damage
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from torture import failing
 from torture.failing import Fault, Library
-from torture.faults_state import State, plain, same, state
+from torture.faults_state import State, plain, same, state, whole_previous
 
 _TEMPORARY = re.compile(r"^\.(.+)\.[0-9a-f]{16}\.tmp$")
 
@@ -81,6 +81,7 @@ class Stage:
 
     def __init__(self, scenario: Scenario, scratch: Path, library: Library) -> None:
         self.scenario, self._library, self._scratch = scenario, library, scratch
+        self._read = whole_previous if scenario.steps else plain
         self.folder, self._former = scratch / "work", scratch / "former"
         self._former.mkdir(parents=True)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -127,11 +128,9 @@ class Stage:
             wanted = [name for name in {*self._final, *now} if not _TEMPORARY.match(Path(name).name)]
             wanted = wanted if self.scenario.enough is None else list(self.scenario.enough)
             result, without = ({n: s[n] for n in wanted if n in s} for s in (now, self._final))
-            if not same(result, without):
-                other = sorted(
-                    n for n in {*result, *without} if not same(*({n: s.get(n, b"")} for s in (result, without)))
-                )
-                return f"exit status 0, but not the {', '.join(other)} without a fault; told: {outcome.told!r}"
+            if not same(result, without, self._read):
+                other = [name for name in wanted if not self._alike(name, result, without)]
+                return f"exit status 0, but not the {', '.join(sorted(other))} without a fault; told: {outcome.told!r}"
             return ""
         if fault.mode == failing.SHORT:
             return f"a short write is no failure: exit status {outcome.status}: {outcome.told!r}"
@@ -145,6 +144,10 @@ class Stage:
         if not any(self._names(path, lines[-1]) for path in concerned):
             return f"the message does not name {subject(path)}: {lines[-1]}"
         return self._kept(fault, now, self._own(fault.number - 1))
+
+    def _alike(self, name: str, one: State, other: State) -> bool:
+        found = ({n: state[n] for n in (name,) if n in state} for state in (one, other))
+        return same(*found, self._read)
 
     def _names(self, path: Path, line: str) -> bool:
         """Whether a message names the file that the operation was on; of a folder, one in it."""
@@ -191,7 +194,7 @@ class Stage:
             self._settled = now
         if extra := sorted(now.keys() - self._settled.keys()):
             return f"stray after the next start: {', '.join(extra)}"
-        differ = [n for n, c in self._settled.items() if n not in now or plain(n, now[n]) != plain(n, c)]
+        differ = [name for name in self._settled if not self._alike(name, now, self._settled)]
         return f"after the next start, not as without a fault: {', '.join(differ)}" if differ else ""
 
     def _child(self, act: Callable[[], int], fault: Fault | None) -> Outcome:
