@@ -141,3 +141,66 @@ def test_no_checkpoint_at_all(tmp_path):
     with pytest.raises(CheckpointError, match=r"no checkpoint .*omit --resume") as error:
         checkpoint.load(tmp_path)
     one_line(error)
+
+
+# ---- what training saves beside the arrays
+
+FACTS = {
+    "epoch": 3,
+    "step": 0,
+    "log_size": 1200,
+    "peak_memory_bytes": 10**9,
+    "seconds": 12.5,
+    "epoch_seconds": 4,
+    "started": "2026-11-29T12:00:00+00:00",
+    "training_hash": "ab" * 32,
+    "data_sha256": "cd" * 32,
+    "config": {"labels": 100},
+}
+COUNTS, TIMES, TEXTS = list(FACTS)[:4], list(FACTS)[4:6], list(FACTS)[6:9]
+ALLOWED = {
+    **dict.fromkeys(COUNTS, int),
+    **dict.fromkeys(TIMES, (int, float)),
+    **dict.fromkeys(TEXTS, str),
+    "config": dict,
+}
+
+
+def without(name):
+    return {key: value for key, value in FACTS.items() if key != name}
+
+
+@pytest.mark.parametrize("more", [{}, {"notes": []}, {"notes": ["cut a line"]}, {"labelled_sha256": None}], ids=str)
+def test_the_facts_of_a_run_are_known(more):
+    assert set(checkpoint.FACTS) == set(FACTS)
+    assert checkpoint.describes_run({**FACTS, **more})
+    assert checkpoint.describes_run({**FACTS, **more}, False)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_fact_that_lacks_is_missed_where_all_are_asked_for(name):
+    assert not checkpoint.describes_run(without(name))
+    assert not checkpoint.describes_run(without(name), True)
+    assert checkpoint.describes_run(without(name), False)
+    assert checkpoint.describes_run({}, False)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("value", [None, True, 1, 1.5, "1", [1], {}], ids=repr)
+@pytest.mark.parametrize("name", FACTS)
+def test_a_fact_has_its_type(name, value, whole):
+    right = isinstance(value, ALLOWED[name]) and value is not True
+    assert checkpoint.describes_run({**FACTS, name: value}, whole) == right
+
+
+@pytest.mark.parametrize("name", [*COUNTS, *TIMES])
+def test_counts_and_times_are_at_least_zero(name):
+    assert checkpoint.describes_run({**FACTS, name: 0})
+    assert not checkpoint.describes_run({**FACTS, name: -1})
+    assert not checkpoint.describes_run({**FACTS, name: -1}, False)
+
+
+@pytest.mark.parametrize("notes", [None, "text", ("text",), {}, [1], ["text", None]], ids=repr)
+def test_notes_are_a_list_of_texts(notes):
+    assert not checkpoint.describes_run({**FACTS, "notes": notes})
+    assert not checkpoint.describes_run({"notes": notes}, False)
