@@ -134,3 +134,15 @@ def test_every_explanation_is_of_a_line_that_is_there():
         assert one["was"] in " ".join(line.strip() for line in source.splitlines()), one
         assert one["was"] != one["now"]
         assert len(one["why"]) > 10
+
+
+def test_a_module_that_the_start_of_the_package_needs_can_be_tried_too():
+    code = """
+from pathlib import Path
+from tools.mutation import trial
+import parmesan_cagem.report.style, parmesan_cagem.compat
+stale = trial._stale(Path.cwd(), "parmesan_cagem.files")
+print("parmesan_cagem.files" in stale, "parmesan_cagem.report.style" in stale)
+print([name for name in stale if name in ("parmesan_cagem", "parmesan_cagem.compat", "parmesan_cagem.compile_cache")])
+"""
+    assert run_python(code).splitlines() == ["True True", "[]"]

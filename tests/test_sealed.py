@@ -222,3 +222,24 @@ def test_the_words_of_an_error_are_cut_at_200_characters(monkeypatch):
 
     monkeypatch.setattr(sealed, "_get", fail)
     assert reason(lambda: sealed.decode(BODY)) == f"is not in order inside: ValueError: {('long ' * 40)[:200]}"
+
+
+# ---- which dtypes a file can hold
+
+
+@pytest.mark.parametrize("kind", ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"])
+def test_plain_numbers_of_any_byte_order_can_be_held(kind):
+    assert all(sealed.holds(order + kind) for order in "<>|")
+    assert not sealed.holds(kind)
+    assert not sealed.holds("=" + kind)
+    assert not sealed.holds("X" + kind)
+
+
+@pytest.mark.parametrize("dtype", ["<U3", "|S4", "|O", "<M8[ns]", "|V8", "<f16", "<", "", "<>f4", "<<f4", "f4f4"])
+def test_other_dtypes_cannot(dtype):
+    assert not sealed.holds(dtype)
+
+
+@pytest.mark.parametrize("dtype", [None, 4, ["<f4"], {}, np.dtype("<f4"), b"<f4", ("<", "f4")], ids=repr)
+def test_what_is_no_name_of_a_dtype_cannot(dtype):
+    assert sealed.holds(dtype) is False
