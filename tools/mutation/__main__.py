@@ -43,6 +43,7 @@ TESTS = {
     "files": [
         "parmesan_cagem/files.py",
         "tests/test_files.py",
+        "tests/test_files_in_place.py",
         "tests/test_records.py",
         "tests/test_checkpoint_faults.py",
     ],
