@@ -113,7 +113,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+            raise OSError(errno.EINVAL, "not a regular file")
         with open(descriptor, "rb", closefd=False) as file:  # Python makes room for all that is asked for
             data = file.read(min(facts.st_size, limit) + 1)
             if facts.st_size < len(data):  # it grows, or tells no size, as those in /proc
@@ -259,7 +259,8 @@ def _second_name(path: Path) -> Iterator[Path | None]:
     The file is locked before it gets that name, so that no :func:`sweep` takes it: shared, for the lock is the file's
     and not the name's, and another writer may hold its own second name of it.
     """
-    spare, descriptor, linked = temporary_name(path), -1, False
+    spare, linked = temporary_name(path), False
+    descriptor: int | None = None
     try:
         with contextlib.suppress(OSError):  # not there; or not ours to read, and a sweep cannot open it either
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -271,7 +272,7 @@ def _second_name(path: Path) -> Iterator[Path | None]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(spare)
-        if descriptor >= 0:
+        if descriptor is not None:
             close(descriptor)
 
 

@@ -91,15 +91,6 @@ def test_a_file_that_grows_is_read_on_to_the_limit(tmp_path, reads, monkeypatch,
     assert reads == asked
 
 
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(OSError, match="not a regular file") as error:
-            files.read_bytes(path, 10)
-        assert (error.value.errno, error.value.strerror) == (errno.EINVAL, "not a regular file")
-        assert error.value.filename == str(path)
-
-
 def test_a_disk_that_fails_while_reading_is_told_with_the_name(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"a")
     opened = []
@@ -113,6 +104,15 @@ def test_a_disk_that_fails_while_reading_is_told_with_the_name(tmp_path, monkeyp
     ((descriptor, flags),) = opened
     assert not is_open(descriptor)
     assert flags == os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="not a regular file") as error:
+            files.read_bytes(path, 10)
+        assert (error.value.errno, error.value.strerror) == (errno.EINVAL, "not a regular file")
+        assert error.value.filename == str(path)
 
 
 def test_a_reader_closes_its_descriptor_once(tmp_path, monkeypatch):
@@ -263,3 +263,57 @@ def test_a_second_name_does_not_wait_for_who_holds_the_lock(tmp_path):
         with files._second_name(tmp_path / "x") as spare:
             assert spare.read_bytes() == b"old"
     assert names(tmp_path) == ["x"]
+
+
+# ---- sweeping, locking, closing
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """What is opened, with which flags; to open for writing is refused where ``refused`` is put in."""
+    found, real = [], os.open
+
+    def told(path, flags, *mode):
+        found.append((path, flags))
+        if "refused" in found and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", told)
+    return found
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["ours", "another's"])
+def test_a_sweep_follows_no_link_and_waits_for_no_pipe(tmp_path, opened, refused):
+    stray = tmp_path / f".x.{'0' * 16}.tmp"
+    stray.write_bytes(b"")
+    opened.extend(["refused"] * refused)
+    files.sweep(tmp_path / "x")
+    assert names(tmp_path) == []
+    quick = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    kinds = [os.O_RDWR, os.O_RDONLY] if refused else [os.O_RDWR]
+    assert opened[refused:] == [(str(stray), kind | quick) for kind in kinds]
+
+
+@pytest.mark.parametrize("sweep", [lambda path: files.sweep(path), lambda path: files.sweep_folder(path.parent)])
+def test_a_name_of_two_lines_is_swept_too(tmp_path, sweep):
+    (tmp_path / f".a\nb.{'0' * 16}.tmp").touch()
+    sweep(tmp_path / "a\nb")
+    assert names(tmp_path) == []
+
+
+def test_who_is_refused_a_lock_has_waited_a_moment_for_its_label(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(files.time, "sleep", waited.append)
+    descriptor = files.lock(tmp_path / "lock")
+    with pytest.raises(UserError, match=f"in use by PID {os.getpid()}"):
+        files.lock(tmp_path / "lock")
+    assert waited == [0.05]
+    os.close(descriptor)
+
+
+def test_what_is_closed_may_be_closed_already(tmp_path):
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    files.close(descriptor)
+    assert not is_open(descriptor)
+    files.close(descriptor)
