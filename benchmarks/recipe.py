@@ -88,15 +88,15 @@ def groups(runs: Runs) -> Iterator[tuple[str, dict[str, dict[int, Mapping[str, A
         yield name, arms
 
 
-def effect(arm: Mapping[int, Any], reference: Mapping[int, Any], what: str = "F_k") -> tuple[float, float, int] | None:
-    """Mean difference from the reference over the common seeds, the larger of both spreads, the number of seeds.
+def effect(arm: Mapping[int, Any], reference: Mapping[int, Any]) -> tuple[float, float, int] | None:
+    """Mean difference of F_k from the reference over the common seeds, the larger of both spreads, the number of seeds.
 
     None with fewer than two seeds: one run says nothing.
     """
     seeds = sorted(set(arm) & set(reference))
     if len(seeds) < 2:
         return None
-    ours, theirs = ([float(runs[seed][what]) for seed in seeds] for runs in (arm, reference))
+    ours, theirs = ([float(runs[seed]["F_k"]) for seed in seeds] for runs in (arm, reference))
     return statistics.mean(ours) - statistics.mean(theirs), max(map(statistics.stdev, (ours, theirs))), len(seeds)
 
 

@@ -59,10 +59,6 @@ class Run:
         """Of its folder."""
         return self.entry.folder.name
 
-    def state(self) -> tuple[str, int]:
-        """See :meth:`parmesan_cagem.run_queue.Entry.progress`."""
-        return self.entry.progress()
-
 
 @dataclass(frozen=True)
 class Grid:

@@ -196,7 +196,7 @@ def _protocol(record: dict[str, Any]) -> list[Any]:
         "engine",
         "precision",
     )
-    return [record["steps"], record["config"].get("eval_split", "test"), *(record["eval"][name] for name in named)]
+    return [record["steps"], records.images(record), *(record["eval"][name] for name in named)]
 
 
 def _words(record: dict[str, Any]) -> str:
@@ -210,11 +210,11 @@ def print_results(record: dict[str, Any], folder: RunFolder) -> None:
     k = record["eval"]["k"]
     bound = record["bounds"][f"F_{k}"]
     spread = "" if bound["standard_error"] is None else f" +- {bound['standard_error']:.2f}"
-    images = "held-out images" if record["config"].get("eval_split") == "heldout" else "test images"
-    print(f"bound      F_{k} = {bound['mean']:.2f}{spread} nats, on {record['eval']['images']} {images}")
+    kind = records.images(record)
+    print(f"bound      F_{k} = {bound['mean']:.2f}{spread} nats, on {record['eval']['images']} {kind}")
     errors = [f"{name}(y|x) {record[f'error_{name}']:.2f} %" for name in "qp" if record[f"error_{name}"] is not None]
     if errors:
-        name = "error     " if images.startswith("held") else "test error"
+        name = "test error" if kind == "test images" else "error     "
         print(f"{name} {', '.join(errors)}, on {record['eval']['error_images']} images")
     elif record["clustering"]:
         agreement = record["clustering"]

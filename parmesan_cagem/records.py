@@ -78,6 +78,17 @@ def _validator() -> jsonschema.Draft202012Validator:
     return validator(schema())
 
 
+def images(record: Mapping[str, Any]) -> str:
+    """What a record's numbers are of: ``test images`` or ``held-out images`` (``--eval-split``).
+
+    Examples
+    --------
+    >>> images({"config": {"eval_split": "heldout"}}), images({"config": {}})
+    ('held-out images', 'test images')
+    """
+    return "held-out images" if record["config"].get("eval_split") == "heldout" else "test images"
+
+
 def validator(schema: Mapping[str, Any]) -> jsonschema.Draft202012Validator:
     """Of a schema; its ``uniqueItems`` takes a moment where jsonschema's compares each item with each."""
     import jsonschema  # a tenth of a second that --help should not wait for

@@ -28,6 +28,7 @@ class_draws checkpoint_every tempered
 _TRAINING = "batch_size train_iw iw_objective routing labelled_bn class_bn clip_norm devices"
 NEUTRAL, TRAINING = frozenset(_NEUTRAL.split()), frozenset(_TRAINING.split())
 EVALUATION = frozenset(("estimator", "bn_eval"))
+MEASURED = CHECKOUT / "speeds.json"
 KINDS = ("steps", "bounds", "classes")
 
 Key = tuple[tuple[str, Any], ...]
@@ -133,7 +134,7 @@ def read(path: Path | None = None, session: Path | None = None) -> list[Device]:
     UserError
         A file is missing or is something else.
     """
-    path = path or CHECKOUT / "speeds.json"
+    path = path or MEASURED
     content = files.read_json(path, "restore it with git checkout, or measure: make bench-grid")
     try:
         devices = {name: dict(facts) for name, facts in content["devices"].items()}

@@ -13,24 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import names
+from failing_calls import failing, is_open
 
 from parmesan_cagem import files
 from parmesan_cagem.errors import UserError
-
-
-def failing(code):
-    def fail(*arguments, **options):
-        raise OSError(code, os.strerror(code))
-
-    return fail
-
-
-def is_open(descriptor):
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture

@@ -200,23 +200,23 @@ def log(folder, epochs):
 def test_states(written):
     (run,) = written(ONE).runs
     folder, e = run.entry.folder, run.experiment
-    assert run.state() == ("new", 0)
+    assert run.entry.progress() == ("new", 0)
     log(folder, 0)
-    assert run.state() == ("begun", 0)
+    assert run.entry.progress() == ("begun", 0)
     log(folder, 1)
-    assert run.state() == ("begun", 1)
+    assert run.entry.progress() == ("begun", 1)
     log(folder, e.epochs)
-    assert run.state() == ("begun", e.epochs)  # without weights there is nothing to evaluate
+    assert run.entry.progress() == ("begun", e.epochs)  # without weights there is nothing to evaluate
     (folder / "checkpoint.h5").touch()
-    assert run.state() == ("trained", e.epochs)
+    assert run.entry.progress() == ("trained", e.epochs)
     (folder / "failure.json").touch()
-    assert run.state() == ("failed", e.epochs)
+    assert run.entry.progress() == ("failed", e.epochs)
     record = {"config": {**e.to_dict(), "checkpoint_every": 7}, "epochs": e.epochs}
     (folder / "record.json").write_text(json.dumps(record))
-    assert run.state() == ("finished", e.epochs)
+    assert run.entry.progress() == ("finished", e.epochs)
     record["config"]["iw_samples"] = e.iw_samples + 1
     (folder / "record.json").write_text(json.dumps(record))
-    assert run.state()[0] == "failed"
+    assert run.entry.progress()[0] == "failed"
 
 
 def test_a_record_of_an_older_version_counts(written):
@@ -224,5 +224,5 @@ def test_a_record_of_an_older_version_counts(written):
     log(run.entry.folder, 1)
     config = {name: value for name, value in run.experiment.to_dict().items() if name not in LATER}
     (run.entry.folder / "record.json").write_text(json.dumps({"config": config, "epochs": run.experiment.epochs}))
-    assert run.state()[0] == "finished"
+    assert run.entry.progress()[0] == "finished"
     assert experiment("smoke", labels=10) == run.experiment

@@ -176,18 +176,20 @@ class Stage:
         """A file that could not be written is as it was; any other is old or new, never in between."""
         for name in {*self.before, *now}:
             old, new, found = self.before.get(name), self._final.get(name), now.get(name)
-            if found == old or _TEMPORARY.match(Path(name).name) or self.scenario.steps:
+            if found == old or _TEMPORARY.match(Path(name).name) or self.scenario.steps or self._is_shard(name, now):
                 continue
             fresh = found is not None and new is not None and plain(name, found) == plain(name, new)
-            whole = self._final.get(
-                name.replace(".partial.", ".")
-            )  # a shard that has not got its name: nothing is lost
-            if name.endswith(".partial.h5") and found and whole and plain(name, found) == plain(name, whole):
-                continue
             torn = name == "log.jsonl" and fault.mode in failing.STICKY and (found or b"").startswith(old or b"")
             if not (torn or (fresh and (name != own or fault.mode in failing.STICKY))):
                 return f"{name} is not as it was"
         return ""
+
+    def _is_shard(self, name: str, now: State) -> bool:
+        """Whether a file is a whole shard that has not got its name yet: then nothing is lost."""
+        whole = self._final.get(name.replace(".partial.h5", ".h5"))
+        return (
+            ".partial." in name and name in now and whole is not None and plain(name, now[name]) == plain(name, whole)
+        )
 
     def _afterwards(self, settle: bool = False) -> str:
         """The next start: nothing stray remains, and everything is as without a fault."""

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         raise UserError(f"--price {args.price}: give EUR an hour, at least 0")
     found = grid.read(args.grid, args.preset, args.out)
     devices = speeds.read(args.speeds, args.session)
-    states = [run.state() for run in found.runs]
+    states = [run.entry.progress() for run in found.runs]
     left = {d.name: [d.seconds(r.experiment, *s) for r, s in zip(found.runs, states, strict=True)] for d in devices}
     whole = {d.name: [d.seconds(r.experiment) for r in found.runs] for d in devices}
     totals = list(_totals(devices, {"left": left, "whole grid": whole}, found.shards, args.price))

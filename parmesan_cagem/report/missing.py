@@ -31,7 +31,7 @@ class Command:
     words : tuple of str
     experiment : Experiment
     state : str
-        Of the run: ``new``, ``begun`` or ``trained``, as of :class:`parmesan_cagem.grid.Run`.
+        Of the run: ``new``, ``begun`` or ``trained`` (:meth:`parmesan_cagem.run_queue.Entry.progress`).
     epochs : int
         Trained already.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from parmesan_cagem import records
 from parmesan_cagem.arguments import title
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.presets import LAYERED, WITH_Y
@@ -20,7 +21,8 @@ def table_row(record: Mapping[str, Any]) -> str:
     (:mod:`parmesan_cagem.report.cells` has the rule).
     """
     e, bounds, k = record["config"], record["bounds"], record["eval"]["k"]
-    where = ", held-out images" if e.get("eval_split") == "heldout" else ""
+    kind = records.images(record)
+    where = "" if kind == "test images" else f", {kind}"
     ours = f"{bounds[f'F_{k}']['mean']:.2f} (F_{k}, preset {e['preset']}, {record['epochs']} epochs{where})"
     return f"| {label(e)} | ours {ours} | paper {_published(e)} |"
 

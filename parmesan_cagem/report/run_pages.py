@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from parmesan_cagem import records
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.config import usual as usual_settings
 from parmesan_cagem.presets import PRESETS
@@ -89,15 +90,15 @@ def _headline(r: Mapping[str, Any]) -> Html:
 def _protocol(r: Mapping[str, Any]) -> Html:
     e = r["eval"]
     seeds = ", ".join(str(seed) for seed in e["seeds"])
-    which = "held-out training" if r["config"].get("eval_split") == "heldout" else "test"
+    which = records.images(r)
     words = (
         f"Bounds: lower bounds on log p(x), {e['estimator']} estimator, on {e['images']} of "
-        f"{r['dataset']['test_images']} {which} images; binarisation {e['binarisation']}; seeds of the evaluation "
+        f"{r['dataset']['test_images']} {which}; binarisation {e['binarisation']}; seeds of the evaluation "
         f"{seeds}; batch statistics {e['bn_mode']}."
     )
     if r["confusion"]:
         draws, images = e["draws_for_errors"], e["error_images"]
-        words += f" Errors: argmax of probabilities averaged over {draws} draws, on {images} {which} images."
+        words += f" Errors: argmax of probabilities averaged over {draws} draws, on {images} {which}."
     terms = r["terms"] or {}
     if analytic := [name for name in _ordered(terms) if f"{name}_sampled" in terms]:
         parts = [name.replace("_", " ") for name in _ordered(terms) if name not in analytic]
