@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parmesan_cagem import checkpoint, finite, sealed
+from parmesan_cagem import checkpoint, finite, published, sealed
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 
@@ -38,7 +38,7 @@ class Trained:
     sha256 : str
         Of the weights and running averages: whatever was computed from others is stale.
     warnings : tuple of str
-        A damaged newest checkpoint, for which the one before stands in.
+        A damaged newest checkpoint, for which the one before stands in; published weights, which are rounded.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class Trained:
 
 
 def load(folder: Path) -> Trained:
-    """Build the model of a run and give it the weights of its newest sound checkpoint.
+    """Build the model of a run and give it the weights of its newest sound checkpoint, or else the published ones.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def identify(folder: Path) -> str:
 
 @functools.cache
 def _data_of(folder: Path) -> str:
-    return str(checkpoint.load(folder).attributes.get("data_sha256"))
+    return str(_saved(folder).attributes.get("data_sha256"))
 
 
 def check_data_of(folder: Path, data_sha256: str) -> None:
@@ -101,9 +101,20 @@ def check_data_of(folder: Path, data_sha256: str) -> None:
         raise UserError(f"{folder}: was trained on another copy of the data than this; name the former with --data-dir")
 
 
+def exists(folder: Path) -> bool:
+    """Whether there are weights in ``folder``: a checkpoint, or published ones."""
+    return checkpoint.exists(folder) or published.exists(folder)
+
+
+def _saved(folder: Path) -> checkpoint.Checkpoint:
+    """What training saved; published weights only where there is nothing of it."""
+    alone = published.exists(folder) and not checkpoint.exists(folder)
+    return published.load(folder) if alone else checkpoint.load(folder)
+
+
 def _read(folder: Path) -> tuple[checkpoint.Checkpoint, dict[str, np.ndarray]]:
     """The newest sound checkpoint, and its weights by name."""
-    saved = checkpoint.load(folder)
+    saved = _saved(folder)
     weights = {k.removeprefix(_WEIGHTS): v for k, v in saved.arrays.items() if k.startswith(_WEIGHTS)}
     pixels = saved.arrays.get(_PIXELS)
     if (

@@ -32,7 +32,10 @@ def run_folder(path, *, record=None, weights=True):
     ("kind", "reason"),
     [
         ("no record", "{run}: no record; `cagem evaluate {run}` writes it"),
-        ("no weights", "{run}: no checkpoint (they are not in git): train the run again under another --name"),
+        (
+            "no weights",
+            "{run}: no checkpoint and no weights.h5: train the run again under another --name",
+        ),
         (
             "collected",
             "{run}: its record has collected statistics; `cagem evaluate {run} --bn-eval ema` first",

@@ -67,14 +67,14 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
 
 def _record(folder: Path) -> dict[str, Any]:
     """The record of a run that can be measured: what is found here is not found after minutes of work."""
-    from parmesan_cagem import checkpoint  # h5py, which no other command's start should wait for
+    from parmesan_cagem import trained  # NumPy, which no other command's start should wait for
 
     records.require_run(folder)
     if not (folder / "record.json").is_file():
         raise UserError(f"{folder}: no record; `cagem evaluate {folder}` writes it")
     record = records.read(folder / "record.json")
-    if not checkpoint.exists(folder):
-        raise UserError(f"{folder}: no checkpoint (they are not in git): train the run again under another --name")
+    if not trained.exists(folder):
+        raise UserError(f"{folder}: no checkpoint and no weights.h5: train the run again under another --name")
     if record["eval"]["bn_mode"] != "ema":
         raise UserError(f"{folder}: its record has collected statistics; `cagem evaluate {folder} --bn-eval ema` first")
     return record

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import checkpoint, files, records
+from parmesan_cagem import files, records, trained
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.report.runs import check_types
@@ -34,7 +34,7 @@ class Run:
     record : dict or None
         record.json, if the run was evaluated.
     trained : bool
-        Whether there is a checkpoint.
+        Whether there are weights: a checkpoint, or published ones.
     """
 
     folder: Path
@@ -72,7 +72,7 @@ def read(folder: Path, say: Say) -> Run:
             say(f"{folder.name}: its record is left out: {error}")
     if record and log and log[-1]["epoch"] < record["epochs"]:
         say(f"{folder.name}: its log ends at epoch {log[-1]['epoch']}, its record says {record['epochs']}")
-    return Run(folder, Experiment().to_dict() | given, log, record, checkpoint.exists(folder))
+    return Run(folder, Experiment().to_dict() | given, log, record, trained.exists(folder))
 
 
 def find(folder: Path, say: Say) -> list[Run]:

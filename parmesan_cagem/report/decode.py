@@ -25,7 +25,7 @@ SEED = 1  # of their choice, binarisation and draws
 
 
 def section(runs: Sequence[Run], data_dir: Path | None) -> tuple[Html, str]:
-    """The explorer of the 2-d run with the most epochs that has its checkpoint, and what to tell the caller.
+    """The explorer of the 2-d run with the most epochs that has its weights, and what to tell the caller.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def section(runs: Sequence[Run], data_dir: Path | None) -> tuple[Html, str]:
         data, note = _data(run, data_dir)
         message = f"explorer: {run.name}" + (f"; {note}" if note else "")
         return explorer.section(plane(model, engine, data), run.name), message
-    said = f"The checkpoint of {flat[0].name} cannot be used here (checkpoints are not in git): {reasons[0]}."
+    said = f"The weights of {flat[0].name} cannot be used here (checkpoints are not in git): {reasons[0]}."
     return explorer.missing(said), f"no explorer: {reasons[0]}"
 
 
