@@ -72,7 +72,8 @@ def world(run: Path) -> Iterator[Judge]:
 
     small = {"mnist": _every_tenth(real("mnist", None)), "omniglot": _strokes()}
     with contextlib.ExitStack() as stack:
-        for place in ("parmesan_cagem.pipeline", "parmesan_cagem.data", "parmesan_cagem.data.commands"):
+        # parmesan_cagem.data last: a module first imported after it would keep the false `load` for good.
+        for place in ("parmesan_cagem.pipeline", "parmesan_cagem.data.commands", "parmesan_cagem.data"):
             stack.enter_context(mock.patch(f"{place}.load", load))
         for place in (
             *("run_queue._run", "data.commands.fetch", "commands.figures._Studio.draw", "report.decode.section"),
