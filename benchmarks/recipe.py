@@ -5,7 +5,8 @@
     python -m benchmarks.recipe --table          # the last two alone, from the record
 
 An arm differs from its group's reference by what its name says. Means are over the seeds that both have; an effect is
-"none" while it is no larger than the larger of the two spreads (standard deviations over those seeds).
+"none" while it is no larger than the spread over seeds: the largest of both standard deviations and of the median one
+among the group's arms, because two or three runs may lie close together by chance.
 """
 
 from __future__ import annotations
@@ -88,16 +89,27 @@ def groups(runs: Runs) -> Iterator[tuple[str, dict[str, dict[int, Mapping[str, A
         yield name, arms
 
 
-def effect(arm: Mapping[int, Any], reference: Mapping[int, Any]) -> tuple[float, float, int] | None:
-    """Mean difference of F_k from the reference over the common seeds, the larger of both spreads, the number of seeds.
+def usual_spread(arms: Mapping[str, Mapping[int, Any]]) -> float:
+    """Median over the arms of the standard deviation of F_k over seeds; of arms with two seeds or more."""
+    values = [[float(run["F_k"]) for run in by_seed.values()] for by_seed in arms.values()]
+    return statistics.median([statistics.stdev(v) for v in values if len(v) > 1] or [0.0])
 
-    None with fewer than two seeds: one run says nothing.
+
+def effect(arm: Mapping[int, Any], reference: Mapping[int, Any], usual: float = 0.0) -> tuple[float, float, int] | None:
+    """Mean difference of F_k from the reference over the common seeds, the spread, the number of seeds.
+
+    The spread is the largest of ``usual`` and both standard deviations. None with fewer than two seeds: one run says
+    nothing.
     """
     seeds = sorted(set(arm) & set(reference))
     if len(seeds) < 2:
         return None
     ours, theirs = ([float(runs[seed]["F_k"]) for seed in seeds] for runs in (arm, reference))
-    return statistics.mean(ours) - statistics.mean(theirs), max(map(statistics.stdev, (ours, theirs))), len(seeds)
+    return (
+        statistics.mean(ours) - statistics.mean(theirs),
+        max(usual, *map(statistics.stdev, (ours, theirs))),
+        len(seeds),
+    )
 
 
 def table(runs: Runs) -> str:
@@ -109,8 +121,9 @@ def table(runs: Runs) -> str:
             "| arm | seeds | F_k, nats | effect | spread | verdict | F_k - F_1 | KL z2 | q err, % | p err, % | NMI |",
             "|---|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|",
         ]
+        usual = usual_spread(arms)
         for arm, by_seed in arms.items():
-            found = None if arm == REFERENCE else effect(by_seed, arms[REFERENCE])
+            found = None if arm == REFERENCE else effect(by_seed, arms[REFERENCE], usual)
             shown = f"{found[0]:+.2f} | {found[1]:.2f} | {_verdict(*found[:2])}" if found else " |  | "
             gaps = [run["F_k"] - run["F_1"] for run in by_seed.values()]
             cells = [_mean(by_seed, "F_k"), shown, f"{statistics.mean(gaps):.2f}" if gaps else ""]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import statistics
 
 import pytest
 from record_example import example
@@ -21,7 +22,7 @@ RUNS = [
     *(run("reference", seed, value) for seed, value in ((1, -90.0), (2, -91.0), (3, -92.0))),
     *(run("up", seed, value) for seed, value in ((1, -88.0), (2, -89.5), (3, -90.0))),
     *(run("same", seed, value) for seed, value in ((1, -90.5), (2, -91.5), (3, -92.4))),
-    *(run("down", seed, value) for seed, value in ((2, -99.0), (3, -99.5), (4, 0.0))),
+    *(run("down", seed, value) for seed, value in ((2, -99.0), (3, -99.5), (4, -99.25))),
     run("alone", 1, -80.0),
 ]
 ARMS = dict(recipe.groups(RUNS))["g"]
@@ -32,14 +33,29 @@ ARMS = dict(recipe.groups(RUNS))["g"]
     [
         ("up", 91.0 - (88.0 + 89.5 + 90.0) / 3, (13 / 12) ** 0.5, 3, "better"),
         ("same", 91.0 - (90.5 + 91.5 + 92.4) / 3, 1.0, 3, "none"),
-        ("down", 91.5 - 99.25, 0.5**0.5, 2, "worse"),  # the seeds that both have
+        (
+            "down",
+            91.5 - 99.25,
+            (1 + statistics.stdev([-90.5, -91.5, -92.4])) / 2,
+            2,
+            "worse",
+        ),  # the seeds that both have; the usual spread is larger than its own
     ],
 )
 def test_an_effect_is_a_difference_of_the_same_seeds_against_their_spread(arm, difference, spread, seeds, verdict):
-    found = recipe.effect(ARMS[arm], ARMS["reference"])
+    found = recipe.effect(ARMS[arm], ARMS["reference"], recipe.usual_spread(ARMS))
     assert found == pytest.approx((difference, spread, seeds))
     (row,) = [line for line in recipe.table(RUNS).splitlines() if line.startswith(f"| {arm} |")]
     assert f"| {difference:+.2f} | {spread:.2f} | {verdict} |" in row
+
+
+def test_arms_that_lie_close_together_by_chance_are_judged_by_what_is_usual():
+    close = {seed: run("close", seed, -90.9) for seed in (1, 2, 3)}
+    middle = statistics.stdev([-90.5, -91.5, -92.4])  # of 0, 0.25, this one, 1 and 1.04
+    assert recipe.usual_spread({**ARMS, "close": close}) == pytest.approx(middle)
+    assert recipe.effect(close, close) == pytest.approx((0.0, 0.0, 3))
+    assert recipe.effect(close, close, 0.3) == pytest.approx((0.0, 0.3, 3))
+    assert recipe.usual_spread({"alone": ARMS["alone"]}) == 0.0
 
 
 def test_one_seed_says_nothing():
