@@ -1,7 +1,7 @@
 """A queue of runs within a budget of time: most important first, each where it was left, until the time is over.
 
 A queue is a text file with one command a line, ``run_mnist.py --labels 100 --checkpoint-every 25``, and comments after
-``#``.
+``#``. Several processes may work on one queue: a run that another has at work is passed over.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 from parmesan_cagem import arguments, checkpoint, files
 from parmesan_cagem.config import LATER, Experiment
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.runfolder import read_log
+from parmesan_cagem.runfolder import is_held, read_log
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"run_mnist.py": "mnist", "run_omniglot.py": "omniglot"}
 QUEUE_BYTES = 1 << 20  # of a file: far more than any of ours has
+ELSEWHERE = "at work elsewhere"
 STOPPED = 143  # exit status of a run that saved itself on SIGTERM
 SAVING = 60.0  # seconds in which a run may still save itself when the queue is interrupted
 
@@ -133,7 +134,7 @@ def work(
     -------
     list of dict
         For each entry ``name``, ``outcome`` (``finished before``, ``finished``, ``stopped``, ``killed``, ``failed
-        before``, ``failed``, ``not begun``), ``seconds`` and ``epochs``.
+        before``, ``failed``, ``at work elsewhere``, ``not begun``), ``seconds`` and ``epochs``.
     """
     results: list[dict[str, object]] = []
     over = False
@@ -141,10 +142,14 @@ def work(
         before, clock, outcome = entry.state, time.monotonic(), "not begun"
         if before in ("finished", "failed"):
             outcome = f"{before} before"
+        elif is_held(entry.folder):
+            outcome = ELSEWHERE
         elif not over and deadline - clock > 2 * grace:
             _say(f"queue: {entry.folder.name} ({before}), {deadline - clock:.0f} s left")
             outcome = _run(entry, before, deadline, grace, environment)
             over = outcome in ("stopped", "killed")
+            if outcome == "failed" and is_held(entry.folder):  # another process was quicker
+                outcome = ELSEWHERE
         result = {"name": entry.folder.name, "outcome": outcome, "seconds": time.monotonic() - clock}
         results.append({**result, "epochs": entry.epochs, "of": entry.experiment.epochs})
         _say(f"queue: {entry.folder.name}: {outcome}, {results[-1]['epochs']} of {entry.experiment.epochs} epochs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -216,6 +217,23 @@ class RunFolder:
                 files.close(descriptor)
         except OSError as error:
             raise _cannot_write(self.log_path, error) from error
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process has the run in ``folder`` at this moment, for training or evaluation."""
+    try:
+        descriptor = os.open(Path(folder) / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks on this file system
+        return False
+    finally:
+        files.close(descriptor)
+    return False
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from parmesan_cagem import arguments, cli, run_queue
 from parmesan_cagem.config import LATER
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.run_queue import SCRIPTS
+from parmesan_cagem.runfolder import RunFolder, is_held
 
 # In place of run_mnist.py: notes how it was called, then does what the run's folder is named after.
 STAND_IN = """
@@ -83,6 +84,28 @@ def test_what_began_is_resumed_and_what_is_finished_or_failed_is_skipped(queue):
     assert outcomes(results) == [("begun", "finished"), ("done", "finished before"), ("failed", "failed before")]
     assert calls(begun) == ["resume"]
     assert not (done.folder / "calls").exists()
+
+
+@pytest.mark.parametrize("name", ["here", "bad"])
+def test_what_another_process_has_at_work_is_passed_over(queue, monkeypatch, name):
+    first, other = queue(name, "other")
+    if name == "bad":  # it begins after we looked: ours is refused
+        looks = iter([False, True])
+        monkeypatch.setattr(run_queue, "is_held", lambda folder: next(looks) if folder == first.folder else False)
+        results = run_queue.work([first, other], time.monotonic() + 60, grace=1)
+    else:
+        with RunFolder.create(first.folder, {}):
+            results = run_queue.work([first, other], time.monotonic() + 60, grace=1)
+        assert not (first.folder / "calls").exists()
+    assert outcomes(results) == [(name, "at work elsewhere"), ("other", "finished")]
+
+
+def test_a_run_whose_process_has_gone_is_held_by_nobody(queue):
+    (entry,) = queue("n")
+    assert not is_held(entry.folder)
+    with RunFolder.create(entry.folder, {}):
+        assert is_held(entry.folder)
+    assert not is_held(entry.folder)
 
 
 def test_a_record_of_before_a_setting_existed_counts(queue):
