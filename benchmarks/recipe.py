@@ -1,8 +1,10 @@
 """From the runs of a screen (workflow/screen.yaml) to what they say: a record, a table and a figure.
 
     cagem queue workflow/screen.yaml --preset short --out results/screen    # hours on 2 cores; goes on where it stopped
-    python -m benchmarks.recipe                  # docs/records/recipe.json, docs/recipe.png, the table in recipe.md
-    python -m benchmarks.recipe --table          # the last two alone, from the record
+    python -m benchmarks.recipe screen           # docs/records/screen.json, docs/screen.png, a table in recipe.md
+    python -m benchmarks.recipe screen --table   # the last two alone, from the record
+
+A run that is recorded and no longer on the disk stays in the record as long as it stands in the grid.
 
 An arm differs from its group's reference by what its name says. Means are over the seeds that both have; an effect is
 "none" while it is no larger than the spread over seeds: the largest of both standard deviations and of the median one
@@ -15,23 +17,38 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import recipe_figure
+from benchmarks.recipe_effects import REFERENCE, Runs, effect, groups, usual_spread
 from parmesan_cagem import arguments, exit_status, files, grid, records
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.report import style
 from parmesan_cagem.runfolder import read_log
 
-RECORD, PAGE, FIGURE = Path("docs/records/recipe.json"), Path("docs/recipe.md"), Path("docs/recipe")
-BEGIN, END = "<!-- begin: python -m benchmarks.recipe --table -->", "<!-- end -->"
-REFERENCE = "reference"
-Runs = Sequence[Mapping[str, Any]]
+DOCS, SCREENS = Path("docs"), ("screen", "confirm")
+END = "<!-- end -->"
 
 
-def collect(screen: Path, preset: str, out: Path) -> list[dict[str, Any]]:
+def begin(screen: str) -> str:
+    """The line of docs/recipe.md before a screen's table."""
+    return f"<!-- begin: python -m benchmarks.recipe {screen} --table -->"
+
+
+def collect(screen: Path, preset: str, out: Path, recorded: Runs = ()) -> list[dict[str, Any]]:
     """The finished runs of a screen, each told in what the page needs of it.
+
+    Parameters
+    ----------
+    screen : Path
+        The grid.
+    preset : str
+        As given to ``cagem queue``.
+    out : Path
+        The folder of its runs.
+    recorded : sequence
+        What was collected before; for runs of the grid that are not in ``out``.
 
     Raises
     ------
@@ -43,10 +60,15 @@ def collect(screen: Path, preset: str, out: Path) -> list[dict[str, Any]]:
         for fills in run.fills:
             if ": " not in fills:
                 raise UserError(f'{screen}: for: {fills}: say "group: arm"')
-        for path in (run.entry.folder / "record.json", *sorted(run.entry.folder.glob("record.former-*.json"))):
-            if path.exists():
-                found.append(_told(records.read(path), run, path))
+        here = (run.entry.folder / "record.json", *sorted(run.entry.folder.glob("record.former-*.json")))
+        told = [_told(records.read(path), run, path) for path in here if path.exists()]
+        new = [one["arms"] for one in told]
+        found += told + [dict(old) for old in recorded if old["command"] == _command(run) and old["arms"] not in new]
     return found
+
+
+def _command(run: grid.Run) -> str:
+    return " ".join(run.entry.command)
 
 
 def _told(record: Mapping[str, Any], run: grid.Run, path: Path) -> dict[str, Any]:
@@ -57,7 +79,7 @@ def _told(record: Mapping[str, Any], run: grid.Run, path: Path) -> dict[str, Any
     epochs = [line for line in read_log(path.parent) if "epoch" in line]
     return {
         "arms": pairs,
-        "command": " ".join(run.entry.command),
+        "command": _command(run),
         "seed": record["seed"],
         "config_hash": record["config_hash"],
         "F_k": record["bounds"][f"F_{k}"]["mean"],
@@ -75,41 +97,6 @@ def _told(record: Mapping[str, Any], run: grid.Run, path: Path) -> dict[str, Any
         "device": record["device"],
         "git": record["git"],
     }
-
-
-def groups(runs: Runs) -> Iterator[tuple[str, dict[str, dict[int, Mapping[str, Any]]]]]:
-    """Each group's arms in the order of the grid, the reference first: arm -> seed -> run."""
-    names = dict.fromkeys(group for run in runs for group, _ in run["arms"])
-    for name in names:
-        arms: dict[str, dict[int, Mapping[str, Any]]] = {REFERENCE: {}}
-        for run in runs:
-            for group, arm in run["arms"]:
-                if group == name:
-                    arms.setdefault(arm, {})[run["seed"]] = run
-        yield name, arms
-
-
-def usual_spread(arms: Mapping[str, Mapping[int, Any]]) -> float:
-    """Median over the arms of the standard deviation of F_k over seeds; of arms with two seeds or more."""
-    values = [[float(run["F_k"]) for run in by_seed.values()] for by_seed in arms.values()]
-    return statistics.median([statistics.stdev(v) for v in values if len(v) > 1] or [0.0])
-
-
-def effect(arm: Mapping[int, Any], reference: Mapping[int, Any], usual: float = 0.0) -> tuple[float, float, int] | None:
-    """Mean difference of F_k from the reference over the common seeds, the spread, the number of seeds.
-
-    The spread is the largest of ``usual`` and both standard deviations. None with fewer than two seeds: one run says
-    nothing.
-    """
-    seeds = sorted(set(arm) & set(reference))
-    if len(seeds) < 2:
-        return None
-    ours, theirs = ([float(runs[seed]["F_k"]) for seed in seeds] for runs in (arm, reference))
-    return (
-        statistics.mean(ours) - statistics.mean(theirs),
-        max(usual, *map(statistics.stdev, (ours, theirs))),
-        len(seeds),
-    )
 
 
 def table(runs: Runs) -> str:
@@ -142,59 +129,40 @@ def _mean(by_seed: Mapping[int, Mapping[str, Any]], what: str) -> str:
     return f"{statistics.mean(values):.2f}" if values else ""
 
 
-def draw(runs: Runs) -> None:
-    """For each group, F_k of every seed by arm, and the training bound of each arm minus the reference's, by epoch."""
-    found = list(groups(runs))
-    heights = [max(1.3, 0.28 * len(arms) + 0.6) for _, arms in found]
-    with style.style():
-        figure = style.new(style.DOUBLE, sum(heights))
-        axes = figure.subplots(len(found), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
-        for (name, arms), (left, right) in zip(found, axes, strict=True):
-            order = list(arms)
-            for place, arm in enumerate(order):
-                colour = style.BLACK if arm == REFERENCE else style.CLASS_COLOURS[(place - 1) % 9]
-                values = [run["F_k"] for run in arms[arm].values()]
-                left.plot(values, [place] * len(values), "o", color=colour, alpha=0.8)
-                if difference := _curve(arms[arm], arms[REFERENCE]):
-                    right.plot(range(1, len(difference) + 1), difference, color=colour)
-                    right.annotate(style.text(arm), (len(difference), difference[-1]), color=colour, size=5.5)
-            left.set(yticks=range(len(order)), yticklabels=[style.text(arm) for arm in order], title=style.text(name))
-            left.invert_yaxis()
-            left.set_xlabel("F_k on held-out images, nats; a dot a seed")
-            right.set(xlabel="epoch", title="training F minus the reference's, nats")
-    style.save(figure, FIGURE)
+def write(screen: str, runs: Runs) -> None:
+    """Put a screen's table between its marks in docs/recipe.md, and draw its figure.
 
-
-def _curve(arm: Mapping[int, Any], reference: Mapping[int, Any]) -> list[float]:
-    seeds = sorted(set(arm) & set(reference))
-    curves = [(arm[seed]["F by epoch"], reference[seed]["F by epoch"]) for seed in seeds]
-    differences = [[a - b for a, b in zip(*pair, strict=False)] for pair in curves]
-    return [statistics.mean(values) for values in zip(*differences, strict=False)]
-
-
-def write(runs: Runs) -> None:
-    """Put the table between its marks in docs/recipe.md, and draw the figure."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    Raises
+    ------
+    UserError
+        The page lacks the marks.
+    """
+    page = DOCS / "recipe.md"
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin(screen))
     _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{PAGE}: lacks {BEGIN} or {END}; put the table between the two")
-    files.write_atomically(PAGE, f"{before}{BEGIN}\n{table(runs)}\n{END}{after}".encode())
-    draw(runs)
+    if not mark or not end:
+        raise UserError(f"{page}: lacks {begin(screen)} or {END}; put the table between the two")
+    files.write_atomically(page, f"{before}{mark}\n{table(runs)}\n{end}{after}".encode())
+    recipe_figure.draw(list(groups(runs)), DOCS / screen)
 
 
 def main() -> int:
     """Collect the runs, and write what they say."""
     parser = arguments.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--screen", type=Path, default=Path("workflow/screen.yaml"), help="the grid")
+    parser.add_argument("screen", choices=SCREENS, help="the grid workflow/SCREEN.yaml")
     parser.add_argument("--preset", default="short", help="as given to cagem queue (default short)")
-    parser.add_argument("--out", type=Path, default=Path("results/screen"), help="folder of its runs")
+    parser.add_argument("--out", type=Path, help="folder of its runs (default results/SCREEN)")
     parser.add_argument("--table", action="store_true", help="read the record, not the runs")
 
     def job(_: Any) -> None:
         args = parser.parse_args()
+        record = DOCS / "records" / f"{args.screen}.json"
+        runs = json.loads(record.read_text(encoding="utf-8"))["runs"] if record.exists() else []
         if not args.table:
-            files.write_json(RECORD, {"runs": collect(args.screen, args.preset, args.out)})
-        write(json.loads(RECORD.read_text(encoding="utf-8"))["runs"])
+            path, out = Path("workflow") / f"{args.screen}.yaml", args.out or Path("results") / args.screen
+            runs = collect(path, args.preset, out, runs)
+            files.write_json(record, {"runs": runs})
+        write(args.screen, runs)
 
     return exit_status.of("recipe", job)
 

@@ -7,7 +7,7 @@ import statistics
 import pytest
 from record_example import example
 
-from benchmarks import recipe
+from benchmarks import recipe, recipe_effects
 from parmesan_cagem import grid
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
@@ -25,7 +25,7 @@ RUNS = [
     *(run("down", seed, value) for seed, value in ((2, -99.0), (3, -99.5), (4, -99.25))),
     run("alone", 1, -80.0),
 ]
-ARMS = dict(recipe.groups(RUNS))["g"]
+ARMS = dict(recipe_effects.groups(RUNS))["g"]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ ARMS = dict(recipe.groups(RUNS))["g"]
     ],
 )
 def test_an_effect_is_a_difference_of_the_same_seeds_against_their_spread(arm, difference, spread, seeds, verdict):
-    found = recipe.effect(ARMS[arm], ARMS["reference"], recipe.usual_spread(ARMS))
+    found = recipe_effects.effect(ARMS[arm], ARMS["reference"], recipe_effects.usual_spread(ARMS))
     assert found == pytest.approx((difference, spread, seeds))
     (row,) = [line for line in recipe.table(RUNS).splitlines() if line.startswith(f"| {arm} |")]
     assert f"| {difference:+.2f} | {spread:.2f} | {verdict} |" in row
@@ -52,32 +52,33 @@ def test_an_effect_is_a_difference_of_the_same_seeds_against_their_spread(arm, d
 def test_arms_that_lie_close_together_by_chance_are_judged_by_what_is_usual():
     close = {seed: run("close", seed, -90.9) for seed in (1, 2, 3)}
     middle = statistics.stdev([-90.5, -91.5, -92.4])  # of 0, 0.25, this one, 1 and 1.04
-    assert recipe.usual_spread({**ARMS, "close": close}) == pytest.approx(middle)
-    assert recipe.effect(close, close) == pytest.approx((0.0, 0.0, 3))
-    assert recipe.effect(close, close, 0.3) == pytest.approx((0.0, 0.3, 3))
-    assert recipe.usual_spread({"alone": ARMS["alone"]}) == 0.0
+    assert recipe_effects.usual_spread({**ARMS, "close": close}) == pytest.approx(middle)
+    assert recipe_effects.effect(close, close) == pytest.approx((0.0, 0.0, 3))
+    assert recipe_effects.effect(close, close, 0.3) == pytest.approx((0.0, 0.3, 3))
+    assert recipe_effects.usual_spread({"alone": ARMS["alone"]}) == 0.0
 
 
 def test_one_seed_says_nothing():
-    assert recipe.effect(ARMS["alone"], ARMS["reference"]) is None
+    assert recipe_effects.effect(ARMS["alone"], ARMS["reference"]) is None
     (row,) = [line for line in recipe.table(RUNS).splitlines() if line.startswith("| alone |")]
     assert row == "| alone | 1 | -80.00 |  |  |  | 4.00 | 13.00 |  |  | 0.25 |"
 
 
 def test_the_reference_comes_first_also_where_the_grid_has_it_later():
-    assert next(iter(dict(recipe.groups(RUNS[3:] + RUNS[:3]))["g"])) == "reference"
+    assert next(iter(dict(recipe_effects.groups(RUNS[3:] + RUNS[:3]))["g"])) == "reference"
 
 
 def test_the_page_holds_the_table_and_the_figure_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "PAGE", tmp_path / "recipe.md")
-    monkeypatch.setattr(recipe, "FIGURE", tmp_path / "recipe")
-    recipe.PAGE.write_text(f"before\n{recipe.BEGIN}\nold\n{recipe.END}\nafter\n")
-    recipe.write(RUNS)
-    assert recipe.PAGE.read_text() == f"before\n{recipe.BEGIN}\n{recipe.table(RUNS)}\n{recipe.END}\nafter\n"
-    assert (tmp_path / "recipe.png").stat().st_size > 10_000
-    recipe.PAGE.write_text("no marks")
+    monkeypatch.setattr(recipe, "DOCS", tmp_path)
+    page, mark = tmp_path / "recipe.md", recipe.begin("screen")
+    other = f"{recipe.begin('confirm')}\nits own\n{recipe.END}\n"
+    page.write_text(f"before\n{mark}\nold\n{recipe.END}\nafter\n{other}")
+    recipe.write("screen", RUNS)
+    assert page.read_text() == f"before\n{mark}\n{recipe.table(RUNS)}\n{recipe.END}\nafter\n{other}"
+    assert (tmp_path / "screen.png").stat().st_size > 10_000
+    page.write_text("no marks")
     with pytest.raises(UserError, match="lacks"):
-        recipe.write(RUNS)
+        recipe.write("screen", RUNS)
 
 
 def test_every_arm_of_the_screen_differs_from_its_reference_in_what_it_is_for(tmp_path):
@@ -86,7 +87,7 @@ def test_every_arm_of_the_screen_differs_from_its_reference_in_what_it_is_for(tm
     for found in runs:
         for fills in found.fills:
             group, arm = fills.split(": ")
-            if arm == recipe.REFERENCE:
+            if arm == recipe_effects.REFERENCE:
                 references[group, found.experiment.seed] = found.experiment
     assert {group for group, _ in references} == {"CaGeM-100", "CaGeM-0", "labels", "OMNIGLOT"}
     for found in runs:
@@ -101,7 +102,7 @@ def test_every_arm_of_the_screen_differs_from_its_reference_in_what_it_is_for(tm
                 for field in dataclasses.fields(Experiment)
                 if getattr(e, field.name) != getattr(reference, field.name)
             ]
-            factors = 0 if arm == recipe.REFERENCE else 1 + arm.count(" and ")
+            factors = 0 if arm == recipe_effects.REFERENCE else 1 + arm.count(" and ")
             assert len(differing) == factors or (arm.startswith("w_q = 10") and differing == ["label_weight_p"]), arm
 
 
@@ -123,6 +124,11 @@ def test_a_run_is_told_from_its_record_and_log(tmp_path):
     assert plain["F by epoch"] == [-150.123]
     assert plain["F_k"] == record["bounds"][f"F_{record['eval']['k']}"]["mean"]
     assert plain["evaluation"]["split"] == "test"
+    (folder / "record.former-1.json").unlink()
+    before = [{**plain, "F_k": 0.0}, again, {**plain, "command": "of another grid"}]
+    assert recipe.collect(tmp_path / "grid.yaml", "short", tmp_path, before) == [plain, again]
+    (folder / "record.json").unlink()
+    assert recipe.collect(tmp_path / "grid.yaml", "short", tmp_path, before) == before[:2]
 
 
 def test_an_arm_without_a_group_is_refused(tmp_path):
