@@ -89,7 +89,7 @@ def test_every_arm_of_the_screen_differs_from_its_reference_in_what_it_is_for(tm
             group, arm = fills.split(": ")
             if arm == recipe_effects.REFERENCE:
                 references[group, found.experiment.seed] = found.experiment
-    assert {group for group, _ in references} == {"CaGeM-100", "CaGeM-0", "labels", "OMNIGLOT"}
+    assert {group for group, _ in references} == {"CaGeM-100", "CaGeM-0", "labels", "VAE", "LVAE", "ADGM-100", "OMNIGLOT"}
     for found in runs:
         e = found.experiment
         assert (e.eval_split, e.wide, e.narrow) == ("heldout", 256, 128)
