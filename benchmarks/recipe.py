@@ -27,6 +27,7 @@ from parmesan_cagem import arguments, exit_status, files, grid, records
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.runfolder import read_log
 
+IN_USE = 0.01  # share of the images that a cluster in use has
 DOCS, SCREENS = Path("docs"), ("screen", "confirm")
 END = "<!-- end -->"
 
@@ -105,8 +106,9 @@ def table(runs: Runs) -> str:
     for name, arms in groups(runs):
         rows = [
             f"**{name}**\n",
-            "| arm | seeds | F_k, nats | effect | spread | verdict | F_k - F_1 | KL z2 | q err, % | p err, % | NMI |",
-            "|---|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|",
+            "| arm | seeds | F_k, nats | effect | spread | verdict | F_k - F_1 "
+            "| KL z2 | q err, % | p err, % | NMI | clusters |",
+            "|---|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|",
         ]
         usual = usual_spread(arms)
         for arm, by_seed in arms.items():
@@ -115,6 +117,8 @@ def table(runs: Runs) -> str:
             gaps = [run["F_k"] - run["F_1"] for run in by_seed.values()]
             cells = [_mean(by_seed, "F_k"), shown, f"{statistics.mean(gaps):.2f}" if gaps else ""]
             cells += [_mean(by_seed, name) for name in ("KL_z2", "error_q", "error_p", "nmi")]
+            used = [sum(share > IN_USE for share in run["cluster_usage"]) for run in by_seed.values()]
+            cells.append(f"{statistics.mean(used):.1f}" if any(used) else "")
             rows.append(f"| {arm} | {len(by_seed)} | {' | '.join(cells)} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)

@@ -12,6 +12,7 @@ from benchmarks.recipe_effects import REFERENCE, Arms, usual_spread
 from parmesan_cagem.report import style
 
 FAR = 5.0  # times the median effect: what lies beyond is told in a number, not drawn to scale
+ROW, GAP, TOP, BOTTOM = 0.17, 0.55, 0.3, 0.45  # inches: an arm, between groups, above and below all
 COLOURS = style.CLASS_COLOURS[:9]
 
 
@@ -23,10 +24,14 @@ def draw(found: Sequence[tuple[str, Arms]], path: Path) -> None:
     """
     shown = [(name, {arm: runs for arm, runs in arms.items() if runs}) for name, arms in found]
     shown = [(name, arms) for name, arms in shown if REFERENCE in arms and len(arms) > 1]
-    heights = [0.17 * len(arms) + 0.75 for _, arms in shown]
+    heights = [ROW * len(arms) for _, arms in shown]
+    total = TOP + sum(heights) + GAP * (len(shown) - 1) + BOTTOM
     with style.style():
-        figure = style.new(style.DOUBLE, sum(heights) + 0.2)
-        axes = figure.subplots(len(shown), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
+        figure = style.new(style.DOUBLE, total)
+        figure.set_layout_engine("none")  # the constrained one gives up on rows of such different heights
+        places = {"left": 0.27, "right": 0.98, "bottom": BOTTOM / total, "top": 1 - TOP / total, "wspace": 0.2}
+        places |= {"height_ratios": heights, "hspace": GAP / statistics.mean(heights)}
+        axes = figure.subplots(len(shown), 2, squeeze=False, gridspec_kw=places)
         for (name, arms), (left, right) in zip(shown, axes, strict=True):
             limit = _limit(arms)
             _bounds(left, arms, limit)

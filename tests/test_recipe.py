@@ -15,7 +15,15 @@ from parmesan_cagem.errors import UserError
 
 def run(arm, seed, f_k, **more):
     told = {"arms": [["g", arm]], "seed": seed, "F_k": f_k, "F_1": f_k - 4.0, "F by epoch": [f_k - 2, f_k]}
-    return {**told, "KL_z2": 13.0, "error_q": None, "error_p": None, "nmi": 0.25, **more}
+    return {
+        **told,
+        "KL_z2": 13.0,
+        "error_q": None,
+        "error_p": None,
+        "nmi": 0.25,
+        "cluster_usage": [0.5, 0.49, 0.01],
+        **more,
+    }
 
 
 RUNS = [
@@ -61,7 +69,7 @@ def test_arms_that_lie_close_together_by_chance_are_judged_by_what_is_usual():
 def test_one_seed_says_nothing():
     assert recipe_effects.effect(ARMS["alone"], ARMS["reference"]) is None
     (row,) = [line for line in recipe.table(RUNS).splitlines() if line.startswith("| alone |")]
-    assert row == "| alone | 1 | -80.00 |  |  |  | 4.00 | 13.00 |  |  | 0.25 |"
+    assert row == "| alone | 1 | -80.00 |  |  |  | 4.00 | 13.00 |  |  | 0.25 | 2.0 |"
 
 
 def test_the_reference_comes_first_also_where_the_grid_has_it_later():
@@ -89,7 +97,15 @@ def test_every_arm_of_the_screen_differs_from_its_reference_in_what_it_is_for(tm
             group, arm = fills.split(": ")
             if arm == recipe_effects.REFERENCE:
                 references[group, found.experiment.seed] = found.experiment
-    assert {group for group, _ in references} == {"CaGeM-100", "CaGeM-0", "labels", "VAE", "LVAE", "ADGM-100", "OMNIGLOT"}
+    assert {group for group, _ in references} == {
+        "CaGeM-100",
+        "CaGeM-0",
+        "labels",
+        "VAE",
+        "LVAE",
+        "ADGM-100",
+        "OMNIGLOT",
+    }
     for found in runs:
         e = found.experiment
         assert (e.eval_split, e.wide, e.narrow) == ("heldout", 256, 128)
