@@ -76,7 +76,7 @@ def test_a_2d_run_without_checkpoint_says_so(tmp_path):
     run_folder(tmp_path / "runs", "flat", labels=100, z2_dim=2)
     runs, _ = inputs.collect(tmp_path / "runs", tmp_path)
     html, message = decode.section(runs, None)
-    assert "checkpoint of flat" in html
+    assert "weights of flat" in html
     assert explorer.COMMAND in html
     assert message.startswith("no explorer: flat")
     assert str(tmp_path) not in html
