@@ -1,7 +1,7 @@
 """CaGeM on MNIST: one command per cell of Tables 1 and 2.
 
     python run_mnist.py --labels 100 --preset demo     # minutes: quarter-width networks, 5 epochs, F_100
-    python run_mnist.py --labels 100 --preset short    # hours on 2 cores: full width, schedules ten times shorter
+    python run_mnist.py --labels 100 --preset short    # hours on 2 cores: full width, every schedule ten times shorter
     python run_mnist.py --labels 100                   # the paper's recipe: 1000 epochs, days on a CPU
     python run_mnist.py --labels 0 --clusters 20       # CaGeM-0, K=20: no labels
     python run_mnist.py --help                         # every flag with its default and where it comes from

@@ -20,7 +20,7 @@ runs:
   - {for: [Table 1, Figure 4], labels: 100}
   - {for: Table 2, labels: 100, warmup_epochs: 0, label_seed: [1, 2]}
 """
-NAMES = ["mnist-cagem-100-short-s1", "mnist-cagem-100-short-s1-2b3be742", "mnist-cagem-100-short-s1-5b37b031"]
+NAMES = ["mnist-cagem-100-short-s1", "mnist-cagem-100-short-s1-cd9ddcfb", "mnist-cagem-100-short-s1-9bc56a25"]
 # By SPEEDS, preset short: 60 epochs of 600 steps; 500 images x 5000 and 10,000 x 100 draws.
 TRAIN, EVALUATE = 20 + 60 * 303, 20 + 2_500_000 * 0.01 + 1_000_000 * 0.001
 GPU = [30 + 60 * 2.9, 30 + 3_500_000 * 3e-6]

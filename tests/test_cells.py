@@ -39,7 +39,6 @@ def choose(*made, cell=BOUND, quantity="bound"):
         {"labelled_bn": "own"},
         {"widths": "tapered"},
         {"batch_size": 200},
-        {"learning_rate": 3e-4},
         {"learning_rate_floor": 3e-5},
         {"clip_norm": 5},
         {"pixel_scale": 255},  # a protocol, refused by the column
@@ -66,6 +65,7 @@ def test_what_the_paper_leaves_open_may_vary(preset, changes):
         {"skip": False},
         {"routing": "full"},
         {"train_iw": 5},
+        {"learning_rate": 3e-4},
         {"learning_rate_decay": 0.9},
         {"adam_beta1": 0.5},
         {"holdout": 1000},
@@ -296,7 +296,6 @@ def test_what_was_not_measured_fills_nothing():
         ),
         ("short", {"decay_epochs": 50}, ("decay_epochs 50 (not 5)",)),
         ("paper", {"pixel_scale": 255.0}, ()),  # said by the protocol
-        ("paper", {"learning_rate": 4e-3}, ()),  # said of every run whose step size is not the paper's
         ("short", {"model": "adgm", "labels": 100}, ()),  # its own weight of the labels
         (
             "short",

@@ -109,13 +109,6 @@ def test_a_recipe_of_ours_is_a_footnote():
     ]
 
 
-def test_a_step_size_that_is_not_the_papers_is_a_footnote_also_where_it_is_the_presets():
-    note = "Adam's first step size is 0.004, the paper's 0.001"
-    assert notes_of(build(record(preset="short"))["table1"], "CaGeM-100") == [note]
-    assert notes_of(build(record(learning_rate=4e-3))["table1"], "CaGeM-100") == [note]
-    assert notes_of(build(record(preset="short", learning_rate=1e-3))["table1"], "CaGeM-100") == []
-
-
 def test_evaluated_elsewhere():
     table = build(record(put={"eval.device": "a GPU"}))["table1"]
     expected = "xla on a processor, 2 cores, evaluated with xla on a GPU"

@@ -50,7 +50,7 @@ def test_f_1_of_the_text(model, row):
 BESIDE = [
     record("cagem", "short", labels=0),
     record("vae", "short", bound=-88.0, model="vae"),
-    record("iwae", "short", bound=-87.0, model="iwae", train_iw=5, learning_rate=1e-3),
+    record("iwae", "short", bound=-87.0, model="iwae", train_iw=5),
     record("lvae", "short", bound=-86.5, model="lvae"),
     record("adgm", "short", bound=-87.5, model="adgm"),
 ]

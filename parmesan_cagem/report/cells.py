@@ -5,9 +5,8 @@ The rule:
 1. *A run fits a cell* when its settings are the cell's own (``cell`` in ``results/paper.json``: data set, model,
    labels, clusters, layers, samples in training, with or without temperature), and those in ``STATED``, which the paper
    gives, are the paper's. Of a list of values any will do. Everything else may vary and is said beside the number: the
-   preset, the lengths of the schedules, the step size (a short run needs larger steps than the paper's), and what the
-   paper leaves open (weights of the labelled terms, kinds of batch statistics ...). Runs of preset ``smoke`` fit no
-   cell.
+   preset, the lengths of the schedules, and what the paper leaves open (weights of the labelled terms, kinds of batch
+   statistics ...). Runs of preset ``smoke`` fit no cell.
 2. *A group* is the runs that fit and differ in nothing but seeds, label subset, engine and number of devices: one
    recipe, as many epochs, evaluated alike by one protocol. The cell shows the mean over a group; of two records with
    the same seeds, the first by name.
@@ -43,6 +42,7 @@ STATED = (
     "routing",
     "train_iw",
     "iw_objective",
+    "learning_rate",
     "learning_rate_decay",
     "adam_beta1",
     "adam_beta2",
@@ -136,7 +136,7 @@ def values(wanted: Any) -> Sequence[Any]:
 
 
 def departures(config: Mapping[str, Any], temperature_said: bool = True) -> tuple[str, ...]:
-    """Settings that shape the weights, are not the preset's and are said nowhere else, as ``class_bn q (not uniform)``.
+    """Settings that shape the weights, are not the preset's and have no column, as ``class_bn q (not uniform)``.
 
     No temperature (``warmup_epochs`` 0) is none of them where it belongs to the cell.
 
@@ -148,7 +148,7 @@ def departures(config: Mapping[str, Any], temperature_said: bool = True) -> tupl
     """
     dataset, model = (config.get(name, DEFAULTS[name]) for name in ("dataset", "model"))
     usual = settings_of.usual(config["preset"], dataset, model)
-    shown = _FREE | {"dataset", "preset", "model", "labels", "clusters", "pixel_scale", "learning_rate", *STATED}
+    shown = _FREE | {"dataset", "preset", "model", "labels", "clusters", "pixel_scale", *STATED}
     if temperature_said and config.get("warmup_epochs") == 0:
         shown |= {"warmup_epochs"}
     names = [name for name in usual if name not in shown and config.get(name, usual[name]) != usual[name]]

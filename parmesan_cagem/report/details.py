@@ -135,8 +135,6 @@ def remarks(entry: Entry, place: Published) -> Iterator[str]:
     epochs, planned = entry.runs[0].record["epochs"], PRESETS[config["preset"]].get("epochs", DEFAULTS["epochs"])
     if epochs < planned:
         yield f"{epochs} of the preset's {planned} epochs"
-    if (rate := config["learning_rate"]) != DEFAULTS["learning_rate"]:
-        yield f"Adam's first step size is {rate:g}, the paper's {DEFAULTS['learning_rate']:g}"
     wanted = (place.settings or {}).get("subsets", 0)
     if len(entry.subsets) < wanted:
         yield f"{len(entry.subsets)} of {wanted} label subsets"
