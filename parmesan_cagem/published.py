@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -85,5 +84,5 @@ def _rounded(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float16) if fits else array  # what is not finite is the reader's to refuse
 
 
-def _exact(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _exact(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in arrays.items()}

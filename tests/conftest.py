@@ -34,3 +34,13 @@ def trained_only(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained")
     train(out, "--labels", "20", "--train-only")
     return out / "run"
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A run with 20 labels and its record; to be copied."""
+    from small_runs import train
+
+    out = tmp_path_factory.mktemp("evaluated")
+    train(out, "--labels", "20")
+    return out / "run"

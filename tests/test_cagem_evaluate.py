@@ -6,22 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
-from small_runs import RUN, Counting, called, digits, train, without_times
+from small_runs import RUN, Counting, called, digits, without_times
 
 from parmesan_cagem import checkpoint, recording, records
 from parmesan_cagem.signals import Stopped
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    out = tmp_path_factory.mktemp("trained")
-    train(out, "--labels", "20")
-    return out / "run"
-
-
 @pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
+def run(evaluated, tmp_path):
+    return shutil.copytree(evaluated, tmp_path / "run")
 
 
 def test_the_same_protocol_gives_the_same_record_without_computing_it(run):

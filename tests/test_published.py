@@ -4,22 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
-from small_runs import called, train
+from small_runs import called
 
 from parmesan_cagem import checkpoint, published, records, sealed, trained
 from parmesan_cagem.errors import UserError
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("published")
-    train(out, "--labels", "20")
-    return out / "run"
-
-
 @pytest.fixture
-def run(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "run")
+def run(evaluated, tmp_path):
+    return shutil.copytree(evaluated, tmp_path / "run")
 
 
 def without_checkpoint(run):
