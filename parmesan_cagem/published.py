@@ -75,7 +75,7 @@ def load(folder: Path) -> Checkpoint:
         arrays, attributes = sealed.decode(sealed.read(path))
     except sealed.Damaged as reason:
         raise CheckpointError(f"{path} {reason}; restore it from git, or train the run again") from None
-    warning = f"{folder}: no checkpoint; using {NAME}, whose matrices are rounded to float16"
+    warning = f"no checkpoint; using {NAME}, whose matrices are rounded to float16"  # for a record: no path
     return Checkpoint(_exact(arrays), attributes, path, (warning,))
 
 

@@ -49,7 +49,7 @@ def test_evaluation_takes_them_only_without_a_checkpoint_and_its_record_says_so(
     status, _, told = called("cagem", "evaluate", run, "--no-progress")
     assert status == 0, told
     after = records.read(run / "record.json")
-    warning = f"{run}: no checkpoint; using weights.h5, whose matrices are rounded to float16"
+    warning = "no checkpoint; using weights.h5, whose matrices are rounded to float16"
     assert after["warnings"] == [warning, *before["warnings"]]
     assert after["bounds"]["F_10"]["mean"] == pytest.approx(before["bounds"]["F_10"]["mean"], abs=0.02)
     assert after["bounds"]["F_10"]["mean"] != before["bounds"]["F_10"]["mean"]
