@@ -10,7 +10,7 @@ from parmesan_cagem import exit_status
 from parmesan_cagem.arguments import Parser
 from parmesan_cagem.signals import Signals
 
-COMMANDS = ("evaluate", "prices", "units", "tables", "figures", "report", "plan", "queue", "publish", "data")
+COMMANDS = ("evaluate", "prices", "compare", "units", "tables", "figures", "report", "plan", "queue", "publish", "data")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

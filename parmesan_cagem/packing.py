@@ -34,7 +34,10 @@ from parmesan_cagem.ledger import LEDGER
 FORMAT = 1
 MIB = 1 << 20
 UNPACKED_BYTES = 256 * MIB  # of a whole pack, which unpacking bounds its memory by: the weights of four runs
-FILES = ("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl", "record.json", "prices.json")
+FILES = (
+    *("config.json", "labels.json", "samples.png", "failure.json", "log.jsonl"),
+    *("bounds.csv", "record.json", "prices.json"),
+)
 # As LEDGER of an evaluation that was cut off, of a part that is not merged; otherwise the record has all that counts.
 SHARD = re.compile(r"evaluation\.shard-\d+-of-\d+(\.partial)?\.h5", re.ASCII)
 

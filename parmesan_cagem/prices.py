@@ -16,9 +16,7 @@ of the usual log weights of draws that share the noise of z1: nothing but the no
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +24,12 @@ import theano.tensor as T
 from numpy.typing import NDArray
 from theano.graph.basic import graph_inputs
 
-from parmesan_cagem import sealed
-from parmesan_cagem.bounds import Bounds, Normals, Sampling, kept_bounds, streamed
+from parmesan_cagem.bounds import Bounds, Normals, Sampling, streamed
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.evaluation import each_seed, seeds_of
+from parmesan_cagem.evaluation import each_seed
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.models.networks import Model
 from parmesan_cagem.normalisation import RunningStatistics
@@ -173,31 +170,3 @@ def measure(
         nested_bounds(model, settings, engine, binary[indices], indices, outer, inner, quiet, ledger=ledger)
         for settings, binary in each_seed(model, e, dataset, partition, engine, quiet, ledger)
     ]
-
-
-def image_bounds(ledger: Path, record: dict[str, Any], indices: NDArray[np.int64]) -> dict[str, list[Images]] | None:
-    """The record's bounds image by image, (N,) for every seed, from the ledger of its evaluation.
-
-    None where that file is gone, or holds other numbers than the record's. They give the standard error of a difference
-    of two bounds on the same images, which the errors of both do not.
-
-    Raises
-    ------
-    UserError
-        The file is there, but the system does not let it be read now.
-    """
-    e = Experiment.from_dict(record["config"])
-    try:
-        kept = Ledger.read(ledger)
-    except sealed.Unreadable as reason:  # else the errors would be missing, and nobody would know why
-        raise UserError(f"{ledger} {reason}; make it readable, then repeat") from None
-    except sealed.Damaged:
-        return None
-    seeds = [kept_bounds(kept, dataclasses.replace(e, eval_seed=s, eval_seeds=1), indices) for s in seeds_of(e)]
-    if any(one is None for one in seeds):
-        return None
-    by_name = {name: [one[name] for one in seeds if one is not None] for name in ("F_1", f"F_{e.iw_samples}")}
-    for name, values in by_name.items():
-        if not np.allclose([one.mean() for one in values], record["bounds"][name]["by_seed"], rtol=0, atol=1e-6):
-            return None
-    return by_name

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from parmesan_cagem import files, records
 from parmesan_cagem.config import Experiment
@@ -30,8 +29,6 @@ DEFINITIONS = {
 }
 # What a one-layer model is trained and evaluated without, or may differ in: neither is its schedule.
 _FREE = {"preset", "model", "seed", "label_seed", "engine", "precision", "devices", "z2_dim"}
-
-Images = NDArray[np.float64]
 
 
 def numbers(
@@ -116,12 +113,6 @@ def _defaults() -> dict[str, Any]:
 
 def _bound(by_seed: Sequence[float], error: float | None) -> dict[str, Any]:
     return {"mean": float(np.mean(by_seed)), "standard_error": error, "by_seed": list(by_seed)}
-
-
-def standard_error(by_seed: Sequence[Images]) -> float | None:
-    """Of the mean over images of each one's mean over seeds, nats; None for one image."""
-    values = np.mean(by_seed, axis=0)
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
 def belongs_to(prices: Mapping[str, Any], record: Mapping[str, Any]) -> bool:

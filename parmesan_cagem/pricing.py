@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import prices, prices_record, provenance, recording, trained
+from parmesan_cagem import image_bounds, prices, prices_record, provenance, recording, trained
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.evaluation import mean_and_error
-from parmesan_cagem.ledger import LEDGER as EVALUATION
+from parmesan_cagem.image_bounds import standard_error
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.partition import evaluated, judged, partition
 from parmesan_cagem.runfolder import RunFolder
@@ -75,20 +75,18 @@ def finish(
             print(ledger.warning, file=sys.stderr)
         found = prices.measure(model.model, e, data, parts, engine, outer, inner, quiet, ledger)
     k = record["eval"]["k"]
-    ours = prices.image_bounds(folder.path / EVALUATION, record, indices)
+    ours = image_bounds.read(folder.path, record)
     errors, gain_error, beside = {}, None, None
     if ours is not None:
-        middle = [f_1 + one.price_later for f_1, one in zip(ours["F_1"], found, strict=True)]
-        price_first = [f_k - one for f_k, one in zip(ours[f"F_{k}"], middle, strict=True)]
-        errors = {
-            name: prices_record.standard_error(v) for name, v in (("middle", middle), ("price_first", price_first))
-        }
+        f_1s, f_ks = ours.by_name["F_1"], ours.by_name[f"F_{k}"]
+        middle = [f_1 + one.price_later for f_1, one in zip(f_1s, found, strict=True)]
+        price_first = [f_k - one for f_k, one in zip(f_ks, middle, strict=True)]
+        errors = {name: standard_error(v) for name, v in (("middle", middle), ("price_first", price_first))}
     if one_layer is not None:
         path, other = one_layer
-        its = prices.image_bounds(path / EVALUATION, other, indices)
+        its = image_bounds.read(path, other)
         if ours is not None and its is not None:
-            pairs = zip(ours[f"F_{k}"], its[f"F_{k}"], strict=True)
-            gain_error = prices_record.standard_error([a - b for a, b in pairs])
+            gain_error = image_bounds.difference(its, ours, f"F_{k}")[1]
         beside = prices_record.one_layer(record, other, path, gain_error)
     price_later = mean_and_error([one.price_later for one in found])
     result = {

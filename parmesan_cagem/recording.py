@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from parmesan_cagem import evaluation, files, provenance, records
+from parmesan_cagem import evaluation, files, image_bounds, provenance, records
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data import Dataset
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.image_bounds import ImageBounds
 from parmesan_cagem.ledger import LEDGER, Ledger
 from parmesan_cagem.partition import Partition
 from parmesan_cagem.report.figures import save_grid
@@ -56,7 +57,7 @@ class Work:
 
 
 def finish(folder: RunFolder, work: Work, ledger: Ledger | None = None) -> dict[str, Any]:
-    """Evaluate, write the record and the samples.
+    """Evaluate, write the record, the bounds image by image, and the samples.
 
     Killed, it goes on where it stood when it is called again: finished images are in ``evaluation.h5``.
 
@@ -95,8 +96,11 @@ def finish(folder: RunFolder, work: Work, ledger: Ledger | None = None) -> dict[
         peak_memory_bytes=ledger.peak_memory_bytes(),
     )
     record = {**training_fields(folder, trained, e, data, parts), **training, **fields}
-    # The record last: where it is, the run counts as finished, and nobody would come back for the samples.
+    # The record last: where it is, the run counts as finished, and nobody would come back for the rest.
     save_grid(samples(trained.model, engine, 10, e.eval_seed), folder.path / SAMPLES)
+    names = image_bounds.names(e.iw_samples)
+    by_name = {name: [one.bounds[name] for one in result.bounds] for name in names}
+    image_bounds.write(folder.path, result.seeds, ImageBounds(result.indices, by_name))
     _keep_former(folder, record)
     records.write(folder.record_path, record)
     return record

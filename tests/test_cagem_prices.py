@@ -8,7 +8,7 @@ from small_runs import called, digits, train
 from test_cagem_evaluate import Counting
 from test_prices import TopDown
 
-from parmesan_cagem import checkpoint, models, prices_record, records, sealed
+from parmesan_cagem import checkpoint, models, prices_record, records
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.engines.theano_c import TheanoC
@@ -76,7 +76,7 @@ def test_it_writes_prices_that_belong_to_the_record(run):
 
 def test_without_the_numbers_of_single_images_there_is_no_standard_error(run):
     _, before = priced(run)
-    (run / "evaluation.h5").unlink()
+    (run / "bounds.csv").unlink()
     _, after = priced(run)
     for name in ("middle", "price_first"):
         assert before["numbers"][name]["standard_error"] is not None
@@ -84,22 +84,16 @@ def test_without_the_numbers_of_single_images_there_is_no_standard_error(run):
         assert after["numbers"][name]["mean"] == before["numbers"][name]["mean"]
 
 
-def test_numbers_of_single_images_that_cannot_be_read_now_are_not_done_without(run, monkeypatch):
-    whole = sealed.read
-
-    def failing(path):
-        if path.name == "evaluation.h5":
-            raise sealed.Unreadable("cannot be read: Input/output error")
-        return whole(path)
-
-    monkeypatch.setattr(sealed, "read", failing)
+def test_numbers_of_single_images_that_cannot_be_read_now_are_not_done_without(run):
+    (run / "bounds.csv").unlink()
+    (run / "bounds.csv").mkdir()
     status, _, told = called("cagem", "prices", run, *FLAGS)
     assert (status, told.count("\n")) == (2, 1)
-    assert f"{run / 'evaluation.h5'} cannot be read: Input/output error; make it readable, then repeat" in told
+    assert f"{run / 'bounds.csv'}: cannot read: not a regular file; remove it" in told
     assert not (run / "prices.json").exists()
 
 
-def test_a_ledger_of_other_numbers_is_not_the_records(run):
+def test_bounds_of_other_numbers_are_not_the_records(run):
     record = records.read(run / "record.json")
     bound = record["bounds"]["F_1"]
     bound.update(mean=bound["mean"] + 1, by_seed=[bound["by_seed"][0] + 1])

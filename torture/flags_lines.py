@@ -70,6 +70,7 @@ USUAL = {
     "evaluate": ("runs/real",),
     "prices": ("runs/real",),
     "units": ("runs/real",),
+    "compare": ("runs/real", "runs/real"),
     "publish": ("runs/real",),
     "queue": ("queue.txt", "--minutes", "3"),
     "plan": ("grid.yaml",),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from parmesan_cagem.report import details, ours, table2
+from parmesan_cagem.report import details, ours, paired, table2
 from parmesan_cagem.report.paper import PublishedTable
 from parmesan_cagem.report.runs import Run
 from parmesan_cagem.report.sheet import Cell, Sheet, cells
@@ -26,19 +26,22 @@ def build(runs: Sequence[Run], published: Mapping[str, PublishedTable], mixed: b
     Returns
     -------
     tuple of Table
-        ``table1``, ``table2``, ``table2-runs``, ``table3``, ``text``.
+        ``table1``, ``table1-paired`` where there are runs to pair, ``table2``, ``table2-runs``, ``table3``, ``text``.
 
     Raises
     ------
     UserError
-        Records in one column differ in protocol.
+        Records in one column differ in protocol; a run's ``bounds.csv`` is damaged.
     """
 
     def sheet(name: str) -> Sheet:
         return Sheet(published[name], _all_cells(published, name, runs), mixed)
 
+    in_table_1 = _fill(published, ("table1",), runs)
+    beside = paired.table([run for run in runs if run in in_table_1])
     return (
         _long(sheet("table1")),
+        *([beside] if beside else []),
         table2.errors(sheet("table2")),
         table2.error_runs(sheet("table2")),
         _long(sheet("table3")),
@@ -48,7 +51,11 @@ def build(runs: Sequence[Run], published: Mapping[str, PublishedTable], mixed: b
 
 def shown(runs: Sequence[Run], published: Mapping[str, PublishedTable]) -> set[Run]:
     """The runs that fill some cell."""
-    choices = [cell.choice for name in published for cell in _all_cells(published, name, runs)]
+    return _fill(published, published, runs)
+
+
+def _fill(published: Mapping[str, PublishedTable], names: Iterable[str], runs: Sequence[Run]) -> set[Run]:
+    choices = [cell.choice for name in names for cell in _all_cells(published, name, runs)]
     return {run for choice in choices if choice for run in choice.entry.runs}
 
 
