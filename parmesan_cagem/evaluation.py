@@ -19,6 +19,7 @@ from parmesan_cagem.data import Dataset
 from parmesan_cagem.data.binarize import binarize
 from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.engines import Engine
+from parmesan_cagem.image_bounds import standard_error
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.models.networks import Model
 from parmesan_cagem.partition import Partition, evaluated
@@ -153,10 +154,8 @@ def _expected_log_p_y(one: Classification) -> float:
 
 def mean_and_error(by_seed: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
     """Mean over seeds and images, its standard error over images (None: one image), each seed's mean; nats."""
-    values = np.mean(by_seed, axis=0)
-    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return {
-        "mean": float(values.mean()),
-        "standard_error": error,
+        "mean": float(np.mean(by_seed, axis=0).mean()),
+        "standard_error": standard_error(by_seed),
         "by_seed": [float(one.mean()) for one in by_seed],
     }

@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 from parmesan_cagem import files
 from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.errors import UserError, words
-from parmesan_cagem.report.protocol import differences, protocol
 
 NAME = "bounds.csv"
 BYTES = 64 << 20  # of the file, at most: 10,000 images and one seed take 0.4 MB
-# Beside the protocol of a table's column: with these the images, their pixels and their noise are the same.
-SAME = ("k", "indices_sha256", "seeds")
 
 Images = NDArray[np.float64]
 
@@ -113,17 +110,6 @@ def read(folder: Path, record: Mapping[str, Any]) -> ImageBounds | None:
     by_name = {name: [one[:, column] for one in by_seed] for column, name in enumerate(columns) if column > 1}
     found = ImageBounds(images.astype(np.int64), by_name)
     return found if belong(found, record) else None
-
-
-def obstacle(record: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Why the images of two records cannot be paired, as ``eval.k 100, not 5000`` (``other`` first); empty if they can.
-
-    The estimator is none: each is one of the same bound.
-    """
-    pairs = [(f"eval.{name}", other["eval"][name], record["eval"][name]) for name in SAME]
-    split = [one["config"].get("eval_split", "test") for one in (other, record)]
-    found = [f"{name} {its}, not {ours}" for name, its, ours in (*pairs, ("eval_split", *split)) if its != ours]
-    return "; ".join([*found, *filter(None, [differences(protocol(record, "error_q"), protocol(other, "error_q"))])])
 
 
 def difference(one: ImageBounds, other: ImageBounds, name: str) -> tuple[float, float | None]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from parmesan_cagem import arguments, image_bounds, records
-from parmesan_cagem.errors import UserError
-from parmesan_cagem.image_bounds import ImageBounds, difference, obstacle
+from parmesan_cagem.errors import UserError, one_line
+from parmesan_cagem.image_bounds import ImageBounds, difference
+from parmesan_cagem.report.protocol import obstacle
 from parmesan_cagem.signals import Signals
 
 HELP = "hold the bounds of evaluated runs against the first's, image by image: differences, and their standard errors"
@@ -38,7 +39,11 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
         less = [_words(*difference(bounds, own, name)) if folder != args.first else "" for name in names]
         means = [f"{its['bounds'][name]['mean']:.2f}" for name in names]
         lines.append(
-            [its["name"], str(its["epochs"]), *(word for pair in zip(means, less, strict=True) for word in pair)]
+            [
+                one_line(its["name"]),
+                str(its["epochs"]),
+                *(word for pair in zip(means, less, strict=True) for word in pair),
+            ]
         )
         signals.check()
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from parmesan_cagem import image_bounds
 from parmesan_cagem.image_bounds import ImageBounds
 from parmesan_cagem.report import details
+from parmesan_cagem.report.protocol import obstacle
 from parmesan_cagem.report.row import label
 from parmesan_cagem.report.runs import DEFAULTS, Run
 from parmesan_cagem.report.table import Column, Row, Table
@@ -48,7 +49,7 @@ def table(runs: Iterable[Run]) -> Table | None:
     if reference is None:
         return None
     vae, its = reference
-    paired = [one for one in found if not image_bounds.obstacle(vae.record, one[0].record)]
+    paired = [one for one in found if not obstacle(vae.record, one[0].record)]
     if len(paired) < 2:
         return None
     k = f"F_{vae.record['eval']['k']}"

@@ -1,4 +1,4 @@
-"""What must be the same for two numbers to stand in one column."""
+"""What must be the same for two numbers to stand in one column, or to be subtracted image by image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from parmesan_cagem.errors import UserError
 
 Protocol = tuple[tuple[str, Any], ...]
+_PAIRED = ("k", "indices_sha256", "seeds")  # with these and the protocol, images, pixels and noise are the same
 
 
 def protocol(record: Mapping[str, Any], quantity: str) -> Protocol:
@@ -38,6 +39,18 @@ def differences(one: Protocol, other: Protocol) -> str:
     """What ``other`` has in place of ``one``, as ``eval.bn_mode collect, not ema``; empty where they agree."""
     have = dict(one)
     return "; ".join(f"{key} {value}, not {have[key]}" for key, value in other if have[key] != value)
+
+
+def obstacle(record: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What keeps ``other`` from being held against ``record`` image by image, as ``eval.k 100, not 5000``; or nothing.
+
+    The estimator does not: each is one of the same bound.
+    """
+    pairs = [(f"eval.{name}", record["eval"][name], other["eval"][name]) for name in _PAIRED]
+    pairs.append(("eval_split", *(one["config"].get("eval_split", "test") for one in (record, other))))
+    found = [f"{name} {its}, not {ours}" for name, ours, its in pairs if its != ours]
+    without_estimator = (protocol(one, "error_q") for one in (record, other))
+    return "; ".join(filter(None, [*found, differences(*without_estimator)]))
 
 
 def words(kind: Protocol) -> str:
