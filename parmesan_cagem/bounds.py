@@ -113,15 +113,6 @@ def _independent(e: Experiment) -> Sampling:
     return Sampling(name, e.iw_samples, tuple(ks), normals, e.estimator == "marginal", f"F_{e.iw_samples}")
 
 
-def kept_bounds(ledger: Ledger, e: Experiment, indices: NDArray[np.int64]) -> dict[str, NDArray[np.float64]] | None:
-    """The bounds of these images that :func:`importance_bounds` left in a ledger; None where one is missing."""
-    how = _independent(e)
-    done, values = ledger.kept(f"{how.name}/done"), ledger.kept(f"{how.name}/values")
-    if done is None or values is None or len(done) <= indices.max() or not done[indices].all():
-        return None
-    return {name: values[indices, column] for column, name in enumerate(how.columns)}
-
-
 def streamed(
     model: Model,
     engine: Engine,

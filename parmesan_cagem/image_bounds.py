@@ -6,6 +6,7 @@ git, as the ``evaluation.h5`` that it comes from is not. Numbers that are not th
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.errors import UserError, words
 
 NAME = "bounds.csv"
-BYTES = 64 << 20  # of the file, at most: 10,000 images and one seed take 0.4 MB
+LINE_BYTES = 100  # at most; ours have 31
+BYTES = 64 << 20  # of the file, at most
+LARGEST = 1e15  # of a number: what follows is exact, or at least no overflow
 
 Images = NDArray[np.float64]
 
@@ -86,24 +89,27 @@ def read(folder: Path, record: Mapping[str, Any]) -> ImageBounds | None:
     UserError
         It is damaged, or cannot be read.
     """
-    columns = ["seed", "image", *names(record["eval"]["k"])]
+    evaluation = record["eval"]
+    columns = ["seed", "image", *names(evaluation["k"])]
+    lines = evaluation["images"] * len(evaluation["seeds"]) + 1
     path, fix = folder / NAME, f"remove it; `cagem evaluate {folder}` writes it anew"
     try:
-        head, _, body = files.read_bytes(path, BYTES).decode("ascii").partition("\n")
+        content = files.read_bytes(path, min(lines * LINE_BYTES, BYTES))
+        head, _, body = content.decode("ascii").partition("\n")
         if head != ",".join(columns):
             return None
-        if not body:
+        if not body.strip():
             raise ValueError("its head is all")
-        table = np.loadtxt(body.splitlines(), delimiter=",", ndmin=2, comments=None)
+        table = np.loadtxt(io.StringIO(body), delimiter=",", ndmin=2, comments=None)  # (seeds N, columns)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot read: {files.cause(error)}; {fix}") from None
     except ValueError as error:
         raise UserError(f"{path}: no table of numbers ({words(error)}); {fix}") from None
-    if table.shape[1] != len(columns) or not np.isfinite(table).all():
-        raise UserError(f"{path}: no table of {len(columns)} finite numbers a line; {fix}")
-    by_seed = [table[table[:, 0] == seed] for seed in record["eval"]["seeds"]]  # each (N, 4)
+    if table.shape[1] != len(columns) or not (np.abs(table) < LARGEST).all() or (table[:, :2] % 1).any():
+        raise UserError(f"{path}: no table of {len(columns)} finite numbers a line, the first two whole; {fix}")
+    by_seed = [table[table[:, 0] == seed] for seed in evaluation["seeds"]]  # each (N, columns)
     images = by_seed[0][:, 1]
     if sum(map(len, by_seed)) != len(table) or not all(np.array_equal(one[:, 1], images) for one in by_seed):
         return None

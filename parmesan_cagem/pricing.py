@@ -14,7 +14,7 @@ from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.engines import Engine
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.evaluation import mean_and_error
-from parmesan_cagem.image_bounds import standard_error
+from parmesan_cagem.image_bounds import ImageBounds, standard_error
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.partition import evaluated, judged, partition
 from parmesan_cagem.runfolder import RunFolder
@@ -66,6 +66,10 @@ def finish(
     if changed or indices_sha256(indices) != record["eval"]["indices_sha256"]:
         what = f"weights ({', '.join(changed)})" if changed else "test images"
         raise UserError(f"{folder.record_path}: is of other {what} than these; `cagem evaluate {folder.path}` first")
+    # Before hours of work: without them the differences have no standard errors.
+    ours, its = _image_bounds(folder.path, record), None
+    if one_layer is not None:
+        its = _image_bounds(*one_layer)
     order = prices.order(model.model)
     now = provenance.of(engine)
     source = {"engine": engine.name, "precision": engine.precision, "git": now["git"]}
@@ -75,7 +79,6 @@ def finish(
             print(ledger.warning, file=sys.stderr)
         found = prices.measure(model.model, e, data, parts, engine, outer, inner, quiet, ledger)
     k = record["eval"]["k"]
-    ours = image_bounds.read(folder.path, record)
     errors, gain_error, beside = {}, None, None
     if ours is not None:
         f_1s, f_ks = ours.by_name["F_1"], ours.by_name[f"F_{k}"]
@@ -84,7 +87,6 @@ def finish(
         errors = {name: standard_error(v) for name, v in (("middle", middle), ("price_first", price_first))}
     if one_layer is not None:
         path, other = one_layer
-        its = image_bounds.read(path, other)
         if ours is not None and its is not None:
             gain_error = image_bounds.difference(its, ours, f"F_{k}")[1]
         beside = prices_record.one_layer(record, other, path, gain_error)
@@ -117,3 +119,11 @@ def finish(
     }
     prices_record.write(folder.path / prices_record.NAME, result)
     return result
+
+
+def _image_bounds(folder: Path, record: dict[str, Any]) -> ImageBounds | None:
+    found = image_bounds.read(folder, record)
+    if found is None:
+        lacking = f"{folder}: no {image_bounds.NAME} of its record, which `cagem evaluate {folder}` writes"
+        print(f"{lacking}: no standard errors of differences", file=sys.stderr)
+    return found

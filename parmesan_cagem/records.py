@@ -1,4 +1,4 @@
-"""The run record: what a run was, and every number that it found. Tables and figures read nothing else."""
+"""The run record: what a run was, and every number that it found. Tables and figures read nothing else for them."""
 
 from __future__ import annotations
 

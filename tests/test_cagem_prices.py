@@ -18,6 +18,7 @@ from parmesan_cagem.prices import nested_bounds
 from parmesan_cagem.report import inputs, run_pages
 from parmesan_cagem.trained import load
 
+LACKING = "{run}: no bounds.csv of its record, which `cagem evaluate {run}` writes: no standard errors of differences\n"
 FLAGS = ["--outer", "2", "--inner", "3", "--no-progress"]
 
 
@@ -41,9 +42,9 @@ def run(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run")
 
 
-def priced(run, *flags, **machine):
-    status, printed, told = called("cagem", "prices", run, *FLAGS, *flags, **machine)
-    assert (status, told) == (0, "")
+def priced(run, *flags, told="", **machine):
+    status, printed, said = called("cagem", "prices", run, *FLAGS, *flags, **machine)
+    assert (status, said) == (0, told)
     return printed, prices_record.read(run / "prices.json")
 
 
@@ -77,7 +78,7 @@ def test_it_writes_prices_that_belong_to_the_record(run):
 def test_without_the_numbers_of_single_images_there_is_no_standard_error(run):
     _, before = priced(run)
     (run / "bounds.csv").unlink()
-    _, after = priced(run)
+    _, after = priced(run, told=LACKING.format(run=run))
     for name in ("middle", "price_first"):
         assert before["numbers"][name]["standard_error"] is not None
         assert after["numbers"][name]["standard_error"] is None
@@ -98,7 +99,8 @@ def test_bounds_of_other_numbers_are_not_the_records(run):
     bound = record["bounds"]["F_1"]
     bound.update(mean=bound["mean"] + 1, by_seed=[bound["by_seed"][0] + 1])
     records.write(run / "record.json", record)
-    assert priced(run)[1]["numbers"]["price_first"]["standard_error"] is None
+    prices = priced(run, told=LACKING.format(run=run))[1]
+    assert prices["numbers"]["price_first"]["standard_error"] is None
 
 
 @pytest.mark.parametrize("stop_at", [1, 5])

@@ -1,5 +1,6 @@
 """Bounds image by image: what is read is the record's, differences are paired, and what does not fit is left alone."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -12,7 +13,8 @@ from parmesan_cagem.data.labels import indices_sha256
 from parmesan_cagem.errors import UserError
 from parmesan_cagem.image_bounds import ImageBounds
 from parmesan_cagem.ledger import LEDGER, Ledger
-from parmesan_cagem.report import paired, paper, render, tables
+from parmesan_cagem.report import inputs, paired, paper, render, tables
+from parmesan_cagem.report.protocol import obstacle
 from parmesan_cagem.report.runs import Run
 
 
@@ -82,6 +84,7 @@ def test_a_run_less_itself_is_nothing(run):
         (("--eval-images", "10"), "eval.indices_sha256 "),
         (("--eval-seed", "2"), "eval.seeds [2], not [1]"),
         (("--bn-eval", "collect"), "eval.bn_mode collect, not ema"),
+        (("--estimator", "sampled"), "eval.estimator sampled, not marginal"),
     ],
 )
 def test_unlike_evaluations_are_not_compared(run, other, tmp_path, changes, reason):
@@ -100,13 +103,35 @@ def test_without_numbers_of_single_images_nothing_is_compared(run, other):
     assert (status, told) == (2, f"cagem: {run}: no bounds.csv of its record; `cagem evaluate {run}` writes it\n")
 
 
+def test_held_out_images_of_another_split_are_not_paired():
+    one, other, nobody = (
+        record(eval_split="heldout", holdout=10000, label_seed=1),
+        record(eval_split="heldout", holdout=10000, label_seed=2),
+        record(label_seed=2),
+    )
+    assert obstacle(one, one) == obstacle(nobody, record()) == ""
+    assert obstacle(one, other) == "label_seed 2, not 1"
+    assert obstacle(one, nobody) == "eval_split test, not heldout"
+
+
+def test_with_one_sample_there_is_one_bound(run):
+    assert called("cagem", "evaluate", run, "--iw-samples", "1", "--no-progress")[0] == 0
+    assert (run / "bounds.csv").read_text().startswith("seed,image,F_1\n1,")
+    heading, line, _ = called("cagem", "compare", run, run)[1].splitlines()[:3]
+    assert heading.split() == ["epochs", "F_1", "less", "the", "first's"]
+    assert len(line.split()) == 3
+
+
 HEAD = "seed,image,F_1,F_10"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (f"{HEAD}\n", "no table of numbers (its head is all)"),
+        (f"{HEAD}\n \n", "no table of numbers (its head is all)"),
+        (f"{HEAD}\n1,0.5,-1,-1\n", "no table of 4 finite numbers a line, the first two whole"),
+        (f"{HEAD}\n1,1e300,-1,-1\n", "no table of 4 finite numbers a line"),
+        (f"{HEAD}\n1,0,-1,-1e308\n", "no table of 4 finite numbers a line"),
         (f"{HEAD}\n1,0,-1.5,nan\n", "no table of 4 finite numbers a line"),
         (f"{HEAD}\n1,0,-1.5\n", "no table of 4 finite numbers a line"),
         (f"{HEAD}\n1,0,-1.5,x\n", "no table of numbers (could not convert string 'x' to float64"),
@@ -152,7 +177,7 @@ def fake(folder, name, bounds, k=5000, **settings):
         made["bounds"][key] = {"mean": values.mean(), "standard_error": 0.5, "by_seed": [values.mean()]}
     (folder / name).mkdir()
     image_bounds.write(folder / name, [1], found)
-    return Run(folder / name, made)
+    return Run(folder / name, made, image_bounds.read(folder / name, made))
 
 
 def test_table_1_is_paired_with_the_vae(tmp_path):
@@ -173,10 +198,50 @@ def test_table_1_is_paired_with_the_vae(tmp_path):
     ]
     assert [row.notes for row in made.rows] == [(), (), (1,)]
     assert made.notes == ("trained for 900 epochs, the VAE for 1000",)
-    (tmp_path / "cagem" / "bounds.csv").unlink()
+    assert made.remarks[0].startswith("Differences from vae are means over")
+    runs[1] = dataclasses.replace(runs[1], bounds=None)
     assert [row.cells[0] for row in paired.table(runs).rows] == ["VAE, L=2, IW=1", "LVAE, L=2, IW=1"]
     assert paired.table(runs[1:]) is None  # no VAE
     assert paired.table(runs[:2]) is None  # nothing beside it
+
+
+def test_of_several_vaes_the_one_that_most_can_be_paired_with_is_the_measure(tmp_path):
+    vae = {"labels": 0, "model": "vae"}
+    runs = [
+        fake(tmp_path, "a", [-80, -81, -82, -85], **vae, put={"eval.bn_mode": "collect"}),
+        fake(tmp_path, "b", [-80, -81, -82, -86], **vae, seed=2, epochs=500),
+        fake(tmp_path, "c", [-80, -81, -82, -87], **vae, seed=3),
+        fake(tmp_path, "cagem", [-79, -80, -80, -83], labels=100),
+    ]
+    made = paired.table(runs)
+    assert made.remarks[0].startswith("Differences from c are")
+    assert [row.cells[2] for row in made.rows if row.cells[0].startswith("VAE")] == ["2", "3"]
+
+
+def test_a_table_of_pairs_that_are_gone_is_removed(tmp_path):
+    folder, out = tmp_path / "runs", tmp_path / "out"
+    folder.mkdir()
+    for name, settings in (("vae", {"labels": 0, "model": "vae"}), ("cagem", {"labels": 100})):
+        records.write(folder / name / "record.json", fake(folder, name, [-80, -81, -82, -85], **settings).record)
+    files = {"table1-paired.csv", "table1-paired.tex"}
+    for there in (True, False):
+        assert called("cagem", "tables", "--records", folder, "--out", out)[0] == 0
+        assert (files <= {path.name for path in out.iterdir()}) is there
+        assert ("Differences from vae" in (out / "TABLES.md").read_text()) is there
+        (folder / "vae" / "bounds.csv").unlink(missing_ok=True)
+    assert not files & {path.name for path in out.iterdir()}
+
+
+def test_tables_refuse_a_damaged_file_and_the_report_leaves_its_run_out(tmp_path):
+    records.write(tmp_path / "cagem" / "record.json", fake(tmp_path, "cagem", [-79, -80, -80, -83]).record)
+    path = tmp_path / "cagem" / "bounds.csv"
+    path.write_text(path.read_text().replace("-79.000000", "nan"))
+    status, _, told = called("cagem", "tables", "--records", tmp_path, "--out", tmp_path / "out")
+    assert (status, told.count("\n")) == (2, 1)
+    assert told.startswith(f"cagem: {path}: no table of 4 finite numbers")
+    (run,), (line,) = inputs.collect(tmp_path, tmp_path / "none")
+    assert run.of_tables is None
+    assert line.startswith("in no table: cagem/bounds.csv: no table of 4 finite numbers")
 
 
 def test_it_stands_behind_table_1_and_has_what_that_shows(tmp_path):

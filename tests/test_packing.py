@@ -24,6 +24,7 @@ def make_run(folder, epoch=3, finished=False, size=(7, 5), seed=0, **changes):
     (folder / "config.json").write_text(json.dumps(e.to_dict()))
     (folder / "labels.json").write_text("{}")
     (folder / "samples.png").write_bytes(PICTURE)
+    (folder / "bounds.csv").write_text("seed,image,F_1,F_10\n")
     log = "".join(json.dumps({"epoch": i + 1, "F": -100.5}) + "\n" for i in range(epoch))
     (folder / "log.jsonl").write_text(log + ('{"epoch": 99}\n' if not finished else ""))
     if finished:
@@ -63,6 +64,7 @@ def test_an_unfinished_run_comes_back_with_exact_weights_and_rounded_moments_tha
     assert [json.loads(line) for line in log.splitlines()][3:] == [{"note": note}]
     assert after.attributes["log_size"] == len(log)
     assert (new / "samples.png").read_bytes() == PICTURE
+    assert (new / "bounds.csv").read_text() == "seed,image,F_1,F_10\n"
     assert (new / "config.json").read_bytes() == (run / "config.json").read_bytes()
 
 

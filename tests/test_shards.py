@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sharded import compute, contents, evaluate, file_of, refused
 from small_runs import Counting, called, digits
 
-from parmesan_cagem import provenance, records
+from parmesan_cagem import image_bounds, provenance, records
 from parmesan_cagem.ledger import Ledger
 from parmesan_cagem.runfolder import RunFolder
 from parmesan_cagem.shards import Shard
@@ -77,6 +77,8 @@ def test_merged_is_what_one_process_finds(run, by_one_process, parts, flags, dat
     for name, bound in expected["bounds"].items():
         assert merged["bounds"][name]["by_seed"] == pytest.approx(bound["by_seed"], rel=1e-6)
     assert (run / "samples.png").read_bytes() == (whole / "samples.png").read_bytes()
+    mine, its = (image_bounds.read(folder, records.read(folder / "record.json")) for folder in (run, whole))
+    assert np.allclose(mine.by_name["F_10"], its.by_name["F_10"], rtol=1e-5)
     # Image by image, to float32 rounding of other batches; the run's own ledger has them all.
     ours, theirs = Ledger.read(run / "evaluation.h5"), Ledger.read(whole / "evaluation.h5")
     assert ours.identity == theirs.identity

@@ -95,7 +95,7 @@ def run(at: Containers) -> None:
     assert told.count("no GPU found: running on the CPU") == 1, told
     assert not any(word in told for word in ("Traceback", "ERROR", "WARNING")), told
     files = {path.name for path in (at.out / "runs" / "smoke").iterdir()}
-    assert files >= {"checkpoint.h5", "record.json", "samples.png"}, files
+    assert files >= {"checkpoint.h5", "record.json", "bounds.csv", "samples.png"}, files
 
 
 def run_any_user(at: Containers) -> None:

@@ -12,12 +12,13 @@ import numpy as np
 
 from parmesan_cagem import checkpoint, config, files, ledger, records, runfolder, sealed, trained
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.image_bounds import NAME
 from parmesan_cagem.ledger import LEDGER
 from parmesan_cagem.recording import SAMPLES
 from torture import kill_aim
 
 TIMES = ("started", "train_seconds", "peak_memory_bytes", "finished", "seconds", "epoch_seconds", "log_size")
-WHOLE = ("config.json", "labels.json", "record.json", "record.former-1.json", SAMPLES)
+WHOLE = ("config.json", "labels.json", "record.json", "record.former-1.json", NAME, SAMPLES)
 
 
 class Broken(Exception):
@@ -99,7 +100,7 @@ def look(folder: Path) -> State:
                 whole[name] = timeless(records.read(folder / name))
             elif name in names:
                 data = (folder / name).read_bytes()
-                whole[name] = data if name == SAMPLES else files.read_json(folder / name, "")
+                whole[name] = data if name in (NAME, SAMPLES) else files.read_json(folder / name, "")
         rows = _rows(folder / LEDGER) if LEDGER in names else {}
     except (UserError, sealed.Damaged) as error:
         raise Broken(f"does not load: {error}") from error
@@ -209,7 +210,8 @@ def check_finished(folder: Path, reference: State) -> None:
 def phase(before: State, now: State, epochs: int, every: int) -> str:
     """Where the kill struck, by what stands in the folder and did not before."""
     new = sorted(name for name in now.names if name.endswith(".tmp") and name not in before.names)
-    for stem in ("config.json", "labels.json", "record.json", "samples.png", "evaluation.h5", "record.former-1.json"):
+    written_whole = ("config.json", "labels.json", "record.json", SAMPLES, NAME, LEDGER, "record.former-1.json")
+    for stem in written_whole:
         if any(name.startswith(f".{stem}.") for name in new):
             return f"writing {stem}"
     if any(name.startswith(f".{checkpoint.PREVIOUS}.") for name in new):

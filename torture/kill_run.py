@@ -120,6 +120,7 @@ def in_training(rng: random.Random) -> list[Aim]:
     end = [Aim("evaluation.h5", CREATE, ".evaluation.h5.*", 1, rng.uniform(0, 0.02)) for _ in range(2)]
     end += [Aim("the evaluation", CLOSE_NOWRITE, "checkpoint.h5", 2, rng.uniform(0, 3))]
     end += [Aim("the samples", CREATE, ".samples.png.*", 1, rng.uniform(0, 0.003))]
+    end += [Aim("the bounds", CREATE, ".bounds.csv.*", 1, rng.uniform(0, 0.003))]
     end += [Aim("the record", CREATE, ".record.json.*", 1, rng.uniform(0, 0.003)) for _ in range(2)]
     return [*begin, *middle, *end, Aim("the end", MOVED_TO, "record.json", 1, rng.uniform(0, 0.02))]
 
@@ -131,6 +132,7 @@ def in_evaluation(rng: random.Random) -> list[Aim]:
         *(Aim("the evaluation", CLOSE_NOWRITE, "checkpoint.h5", 1, rng.uniform(0, 4)) for _ in range(2)),
         *(Aim("evaluation.h5", CREATE, ".evaluation.h5.*", 1, rng.uniform(0, 0.02)) for _ in range(2)),
         Aim("the samples", CREATE, ".samples.png.*", 1, rng.uniform(0, 0.003)),
+        Aim("the bounds", CREATE, ".bounds.csv.*", 1, rng.uniform(0, 0.003)),
         Aim("the former record", CREATE, ".record.former-1.json.*", 1, rng.uniform(0, 0.004)),
         Aim("the record", CREATE, ".record.json.*", 1, rng.uniform(0, 0.003)),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parmesan_cagem import arguments, files, places, speeds
 from parmesan_cagem.errors import UserError
-from parmesan_cagem.report import missing, paper, render, runs, tables
+from parmesan_cagem.report import missing, paired, paper, render, runs, tables
 from parmesan_cagem.report.cells import RANKED
 from parmesan_cagem.report.paper import PublishedTable
 from parmesan_cagem.report.runs import Run
@@ -82,6 +82,8 @@ def _write(found: tuple[Run, ...], published: dict[str, PublishedTable], mixed: 
     except OSError as error:
         raise UserError(f"--out {out}: {files.cause(error)}; name another folder") from error
     files.write_together({out / name: text.encode() for name, text in texts.items()})
+    for name in {f"{paired.NAME}.csv", f"{paired.NAME}.tex"} - texts.keys():  # of records that are gone
+        (out / name).unlink(missing_ok=True)
     print(f"{out / 'TABLES.md'}, and {', '.join(table.name for table in made)} as .csv and .tex")
     filled = tables.shown(found, published)
     if idle := [one.name for one in found if one not in filled]:

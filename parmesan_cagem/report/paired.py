@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from parmesan_cagem import image_bounds
-from parmesan_cagem.image_bounds import ImageBounds
+from parmesan_cagem.image_bounds import ImageBounds, difference
 from parmesan_cagem.report import details
 from parmesan_cagem.report.protocol import obstacle
 from parmesan_cagem.report.row import label
 from parmesan_cagem.report.runs import DEFAULTS, Run
 from parmesan_cagem.report.table import Column, Row, Table
 
-TITLE = "Our rows of Table 1, image by image"
+NAME, TITLE = "table1-paired", "Our rows of Table 1, image by image"
 REMARK = (
-    "Differences are means over the same test images, binarised alike; ± is their standard error over images. "
+    "Differences from {} are means over the same test images, binarised alike; ± is their standard error over images. "
     "What another seed of the training would change is no part of it."
 )
 COLUMNS = (
@@ -34,29 +33,29 @@ COLUMNS = (
 def table(runs: Iterable[Run]) -> Table | None:
     """The table, best F_k first; None unless there is a two-layer VAE, and another run evaluated on its images.
 
+    Of several VAEs the one that most runs can be paired with, then the one with the most epochs, then the first.
+
     Parameters
     ----------
     runs : iterable of Run
         Those that Table 1 shows. One without ``bounds.csv`` is left out: `cagem evaluate RUN` writes it.
-
-    Raises
-    ------
-    UserError
-        A ``bounds.csv`` is damaged.
     """
-    found = [(run, bounds) for run in runs if (bounds := image_bounds.read(run.folder, run.record)) is not None]
-    reference = next((one for one in found if _is_vae(one[0])), None)
-    if reference is None:
+    having = [(run, run.bounds) for run in runs if run.bounds is not None]
+    choices = [(vae, its, _alike(vae, having)) for vae, its in having if _is_vae(vae)]
+    if not choices:
         return None
-    vae, its = reference
-    paired = [one for one in found if not obstacle(vae.record, one[0].record)]
+    vae, its, paired = max(choices, key=lambda one: (len(one[2]), one[0].record["epochs"]))  # of equals the first
     if len(paired) < 2:
         return None
     k = f"F_{vae.record['eval']['k']}"
     paired.sort(key=lambda one: (-one[0].record["bounds"][k]["mean"], one[0].name))
     notes: list[str] = []
     rows = [Row("", tuple(_cells(run, bounds, vae, its, k)), True, _note(run, vae, notes)) for run, bounds in paired]
-    return Table("table1-paired", TITLE, COLUMNS, tuple(rows), tuple(notes), (REMARK,))
+    return Table(NAME, TITLE, COLUMNS, tuple(rows), tuple(notes), (REMARK.format(vae.name),))
+
+
+def _alike(vae: Run, runs: Iterable[tuple[Run, ImageBounds]]) -> list[tuple[Run, ImageBounds]]:
+    return [(run, bounds) for run, bounds in runs if not obstacle(vae.record, run.record)]
 
 
 def _is_vae(run: Run) -> bool:
@@ -71,7 +70,7 @@ def _cells(run: Run, bounds: ImageBounds, vae: Run, its: ImageBounds, k: str) ->
     yield from (str(len(bounds.indices)), str(record["eval"]["k"]))
     for name in (k, "F_1"):
         yield details.number(record["bounds"][name]["mean"])
-        less, error = image_bounds.difference(its, bounds, name)
+        less, error = difference(its, bounds, name)
         spread = "" if error is None else f" ± {error:.2f}"
         yield "" if run is vae else f"{less:+.2f}{spread}"
 

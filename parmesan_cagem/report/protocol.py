@@ -10,7 +10,10 @@ from typing import Any
 from parmesan_cagem.errors import UserError
 
 Protocol = tuple[tuple[str, Any], ...]
-_PAIRED = ("k", "indices_sha256", "seeds")  # with these and the protocol, images, pixels and noise are the same
+# With these and the protocol, the images, their pixels and their noise are the same; of held-out images a place alone
+# does not say which one it is.
+_PAIRED = ("k", "indices_sha256", "seeds")
+_HELDOUT = ("holdout", "labels", "label_seed")
 
 
 def protocol(record: Mapping[str, Any], quantity: str) -> Protocol:
@@ -42,15 +45,14 @@ def differences(one: Protocol, other: Protocol) -> str:
 
 
 def obstacle(record: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """What keeps ``other`` from being held against ``record`` image by image, as ``eval.k 100, not 5000``; or nothing.
-
-    The estimator does not: each is one of the same bound.
-    """
+    """What keeps ``other`` from being paired with ``record`` by image, as ``eval.k 100, not 5000``; or nothing."""
+    ours, its = record["config"], other["config"]
     pairs = [(f"eval.{name}", record["eval"][name], other["eval"][name]) for name in _PAIRED]
-    pairs.append(("eval_split", *(one["config"].get("eval_split", "test") for one in (record, other))))
-    found = [f"{name} {its}, not {ours}" for name, ours, its in pairs if its != ours]
-    without_estimator = (protocol(one, "error_q") for one in (record, other))
-    return "; ".join(filter(None, [*found, differences(*without_estimator)]))
+    pairs.append(("eval_split", ours.get("eval_split", "test"), its.get("eval_split", "test")))
+    if its.get("eval_split") == "heldout":
+        pairs += [(name, ours.get(name), its.get(name)) for name in _HELDOUT]
+    found = [f"{name} {theirs}, not {here}" for name, here, theirs in pairs if theirs != here]
+    return "; ".join(filter(None, [*found, differences(protocol(record, "bound"), protocol(other, "bound"))]))
 
 
 def words(kind: Protocol) -> str:

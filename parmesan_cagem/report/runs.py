@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parmesan_cagem import files, records
+from parmesan_cagem import files, image_bounds, records
 from parmesan_cagem.config import Experiment
 from parmesan_cagem.errors import UserError
+from parmesan_cagem.image_bounds import ImageBounds
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Experiment)}
 
@@ -24,10 +25,13 @@ class Run:
     folder : Path
     record : mapping
         As :func:`parmesan_cagem.records.read` returns it.
+    bounds : ImageBounds or None
+        Image by image, where ``bounds.csv`` has them.
     """
 
     folder: Path
     record: Mapping[str, Any]
+    bounds: ImageBounds | None = None
 
     @property
     def name(self) -> str:
@@ -51,7 +55,8 @@ def read(paths: Iterable[Path]) -> tuple[Run, ...]:
     Raises
     ------
     UserError
-        A path does not exist, or a record fails the schema, lacks provenance or contradicts itself.
+        A path does not exist, a record fails the schema, lacks provenance or contradicts itself, or the ``bounds.csv``
+        beside it is damaged.
     """
     runs = [_read(path) for path in sorted({file for path in paths for file in _files(Path(path))})]
     return tuple(sorted(runs, key=lambda run: (run.name, files.to_json(run.record, sort_keys=True))))
@@ -107,4 +112,4 @@ def _read(path: Path) -> Run:
                 f"{path}: {key}: {said}, but config.{setting} is {config[setting]}: the record contradicts itself; "
                 "`cagem evaluate RUN` writes it anew"
             )
-    return Run(path.parent, record)
+    return Run(path.parent, record, image_bounds.read(path.parent, record))

@@ -31,7 +31,7 @@ def build(runs: Sequence[Run], published: Mapping[str, PublishedTable], mixed: b
     Raises
     ------
     UserError
-        Records in one column differ in protocol; a run's ``bounds.csv`` is damaged.
+        Records in one column differ in protocol.
     """
 
     def sheet(name: str) -> Sheet:
