@@ -1,4 +1,4 @@
-"""Records of runs and of prices, damaged inside of JSON, as they are read, tabulated and reported."""
+"""Records of runs and of prices, damaged inside of JSON, as they are read, tabulated and reported; and bounds.csv."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from parmesan_cagem import prices_record, records
+from parmesan_cagem import image_bounds, prices_record, records
 from parmesan_cagem.report import inputs, missing, paper, render, run_pages, runs, tables
-from torture.damage_mutate import changed, json_of
-from torture.damage_shared import RUN, into
+from torture.damage_mutate import bytes_of, changed, json_of
+from torture.damage_shared import RUN, digest, into
 from torture.damage_worker import Format
 
 
@@ -40,8 +40,13 @@ def formats() -> list[Format]:
         """One value, often by one of its kind: past the schema, to what reads records."""
         return json.dumps(changed(rng, record)).encode()
 
-    prices = _prices(record)
+    def bounds(folder: Path) -> Any:
+        found = image_bounds.read(folder, record)
+        return found and digest({"images": found.indices, **found.by_name})
+
+    prices, images = _prices(record), (RUN / image_bounds.NAME).read_bytes()
     return [
+        Format(image_bounds.NAME, bytes_of(images), into(image_bounds.NAME, bounds), images, share=1500, public=True),
         Format("record.json", json_of(record), into("record.json", read), sound, share=5000, public=True),
         Format("record.json, in tables", gentle, into("record.json", table), sound, share=1200, public=True),
         Format("record.json, in the report", gentle, into("record.json", page), sound, share=600, public=True),

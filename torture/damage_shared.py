@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN = ROOT / "results" / "runs" / "mnist-cagem-100-short-s1-2026-11-23"
+RUN = ROOT / "results" / "runs" / "mnist-cagem-100-short-s1-2026-11-29"
 RNG = np.random.default_rng(1)  # one for all sound files
 
 
