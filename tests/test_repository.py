@@ -153,3 +153,15 @@ def test_the_wheels_for_another_python_are_those_of_the_lock(python, typing):
     assert {"theano-pymc", "lasagne", "h5py", "jsonschema", "requests", "tqdm", "pillow"} <= lines.keys()
     assert not {"numpy", "scipy", "jax", "jaxlib", "pytest"} & lines.keys()
     assert all(re.fullmatch(r"\S+==\S+( +--hash=sha256:[0-9a-f]{64})+ *", line) for line in lines.values())
+
+
+def test_the_readme_s_numbers_are_the_tables():
+    """Of the rows that had a whole preset; the table is typed there, and made in results/TABLES.md."""
+    section = (ROOT / "README.md").read_text().partition("## Is it reproduced?")[2].partition("**What holds:**")[0]
+    tables = (ROOT / "results" / "TABLES.md").read_text()
+    numbers = re.findall(r"[+−]?\d+\.\d\d(?: ± \d+\.\d\d)?", section)
+    assert len(numbers) == 7
+    for number in numbers:
+        bound, _, error = number.replace("−", "-").partition(" ± ")
+        assert any(words in tables for words in (f"| {bound} ± {error} |", f"| {bound} |", f"| {bound} (±{error}) |"))
+        assert not error or f" {error} (se, images)" in tables or f"± {error} |" in tables
