@@ -32,7 +32,7 @@ def test_a_share_of_all_lines_begins_or_is_refused_in_one_line(command, judge):
 
 def test_every_flag_of_every_command_is_fuzzed():
     names = {command.title: {flag.name for flag in command.flags} for command in flags_lines.commands()}
-    assert len(names) == 13
+    assert len(names) == 14
     assert {"--labels", "--skip", "--name", "--data-dir", "--resume"} <= names["run_mnist.py"]
     assert {"--shard", "--merge", "", "--engine"} <= names["cagem evaluate"]
     assert {"--unverified-data", "--data-dir", ""} <= names["cagem data verify"]

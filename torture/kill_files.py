@@ -209,7 +209,9 @@ def tables(scratch: Path, runs: Path) -> Victim:
     def check() -> None:
         for path in folder.iterdir():
             if path.name not in strays(folder):
-                require(path.read_bytes() in (new[path.name], old[path.name]), f"{path.name} is neither old nor new")
+                require(
+                    path.read_bytes() in (new.get(path.name), old.get(path.name)), f"{path.name} is neither old nor new"
+                )
 
     def finished(_: str) -> None:
         present = {path.name: path.read_bytes() for path in folder.iterdir()}
