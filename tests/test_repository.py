@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import parmesan_cagem
+from parmesan_cagem import published
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
@@ -165,3 +166,10 @@ def test_the_readme_s_numbers_are_the_tables():
         bound, _, error = number.replace("−", "-").partition(" ± ")
         assert any(words in tables for words in (f"| {bound} ± {error} |", f"| {bound} |", f"| {bound} (±{error}) |"))
         assert not error or f" {error} (se, images)" in tables or f"± {error} |" in tables
+
+
+def test_large_files_are_published_weights():
+    """Git keeps every version of a file for ever."""
+    large = {path for path in files_of_the_tree() if path.stat().st_size > 1 << 20}
+    assert large <= set((ROOT / "results" / "runs").glob("*/weights.h5"))
+    assert all(path.stat().st_size <= published.LARGEST for path in large)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,12 @@ def run(args: argparse.Namespace, signals: Signals) -> None:
     """
     record, bounds = _read(args.first)
     names = list(bounds.by_name)[::-1]  # F_k first
-    lines = [["", "epochs", *(word for name in names for word in (name, "less the first's"))]]
-    for folder in (args.first, *args.others):
+    lines = [["", "epochs", *(word for name in names for word in (name, "less the first's"))], _line(record, names)]
+    for folder in args.others:
         its, own = _read(folder)
         if reason := obstacle(record, its):
             raise UserError(f"{folder}: {reason} as of {args.first}; evaluate both alike with `cagem evaluate`")
-        less = [_words(*difference(bounds, own, name)) if folder != args.first else "" for name in names]
-        means = [f"{its['bounds'][name]['mean']:.2f}" for name in names]
-        lines.append(
-            [
-                one_line(its["name"]),
-                str(its["epochs"]),
-                *(word for pair in zip(means, less, strict=True) for word in pair),
-            ]
-        )
+        lines.append(_line(its, names, [_words(*difference(bounds, own, name)) for name in names]))
         signals.check()
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for name, *cells in lines:
@@ -59,6 +52,12 @@ def _read(folder: Path) -> tuple[dict[str, Any], ImageBounds]:
     if bounds is None:
         raise UserError(f"{folder}: no bounds.csv of its record; `cagem evaluate {folder}` writes it")
     return record, bounds
+
+
+def _line(record: dict[str, Any], names: list[str], less: Sequence[str] = ("", "")) -> list[str]:
+    means = [f"{record['bounds'][name]['mean']:.2f}" for name in names]
+    pairs = (word for pair in zip(means, less, strict=False) for word in pair)  # k = 1 has one bound
+    return [one_line(record["name"]), str(record["epochs"]), *pairs]
 
 
 def _words(less: float, error: float | None) -> str:
